@@ -45,7 +45,7 @@ func startGregor() (string, func()) {
 	addr := freeAddr()
 	cmd := exec.Command(cache("gregor"), "server",
 		"--override", "listeners=PLAINTEXT://"+addr, "--override", "log.dirs="+filepath.Join(dir, "data"),
-		"--override", "gregor.http.listener=none", "--override", "num.partitions=5",
+		"--override", "gregor.http.listener=none",
 		"--override", "group.initial.rebalance.delay.ms=0", "--override", "message.max.bytes=3000000")
 	log, err := os.Create(filepath.Join(dir, "server.log"))
 	check(err)

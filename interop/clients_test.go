@@ -169,6 +169,16 @@ func name(t *testing.T, more string) string {
 	return fmt.Sprintf("%s-%s%s", n, more, runID)
 }
 
+const partitions = 5
+
+// newTopic creates a topic of this test's own.
+func newTopic(t *testing.T, more string) string {
+	t.Helper()
+	topic := name(t, more)
+	clients()[4].run(t, "create", "topic="+topic, fmt.Sprintf("partitions=%d", partitions))
+	return topic
+}
+
 func payload(i, size int) []byte {
 	b := make([]byte, size)
 	for k := range b {
@@ -224,7 +234,7 @@ func TestCodecs(t *testing.T) {
 			for k, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 				t.Run(codec, func(t *testing.T) {
 					t.Parallel()
-					topic := name(t, "")
+					topic := newTopic(t, "")
 					acks := c.run(t, "produce", "topic="+topic, "n=100", "size=300", "codec="+codec,
 						"keyed=1", "headers=1", "idempotent="+flag(c.idempotent))
 					if c.acks && len(acks) != 100 {
@@ -244,7 +254,7 @@ func TestLarge(t *testing.T) {
 	for _, c := range clients() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			topic := name(t, "")
+			topic := newTopic(t, "")
 			c.run(t, "produce", "topic="+topic, "n=5", "size=1000000", "idempotent="+flag(c.idempotent))
 			wantRecords(t, c.run(t, "consume", "topic="+topic, "n=5"), 0, 5, 1000000, false, false)
 		})
@@ -257,7 +267,7 @@ func TestPositions(t *testing.T) {
 	for _, c := range clients() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			topic := name(t, "")
+			topic := newTopic(t, "")
 			c.run(t, "produce", "topic="+topic, "n=50", "acks=1")
 			time.Sleep(20 * time.Millisecond) // so that the second half has later timestamps
 			now := time.Now().UnixMilli()
@@ -289,7 +299,7 @@ func TestAdmin(t *testing.T) {
 // TestIdentical: one client's batches reach another byte for byte in order.
 func TestIdentical(t *testing.T) {
 	producer := clients()[0]
-	topic := name(t, "")
+	topic := newTopic(t, "")
 	producer.run(t, "produce", "topic="+topic, "n=1000", "size=200", "keyed=1", "codec=zstd", "idempotent=1")
 	for _, c := range clients() {
 		wantRecords(t, c.run(t, "consume", "topic="+topic, "n=1000"), 0, 1000, 200, true, false)

@@ -108,8 +108,7 @@ func TestGroups(t *testing.T) {
 }
 
 func groupLife(t *testing.T, c client, strategy string) {
-	const partitions = 5 // num.partitions of the server under test
-	topic, group := name(t, ""), name(t, "g")
+	topic, group := newTopic(t, ""), name(t, "g")
 	franz := clients()[4]
 	sent := 0
 	send := func() {

@@ -29,7 +29,7 @@ func kcat(t *testing.T, stdin string, args ...string) string {
 func TestKcat(t *testing.T) {
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 		t.Run(codec, func(t *testing.T) {
-			topic := name(t, "")
+			topic := newTopic(t, "")
 			var in strings.Builder
 			for i := range 200 {
 				fmt.Fprintf(&in, "k%d:value number %d\n", i%7, i)

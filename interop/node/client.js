@@ -2,13 +2,13 @@
 
 // kafkajs through the verbs of interop/README.md.
 const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, logLevel } = require('kafkajs')
-const lz4 = require('lz4js')
+const lz4 = require('lz4-napi')
 const zstd = require('@bokuweb/zstd-wasm')
 
 CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy')
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async e => Buffer.from(lz4.compress(e.buffer)),
-  decompress: async b => Buffer.from(lz4.decompress(b)),
+  compress: async e => lz4.compressFrameSync(e.buffer),
+  decompress: async b => lz4.decompressFrameSync(b),
 })
 CompressionCodecs[CompressionTypes.ZSTD] = () => ({
   compress: async e => Buffer.from(zstd.compress(e.buffer)),

@@ -17,13 +17,20 @@ import (
 )
 
 func main() {
-	Run(map[string]func(Args){"produce": produce, "consume": consume, "group": group, "admin": admin})
+	Run(map[string]func(Args){"produce": produce, "consume": consume, "group": group, "admin": admin, "create": create})
 }
 
 func client(a Args, opts ...kgo.Opt) *kgo.Client {
 	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(a["bootstrap"]), kgo.ClientID("franz-interop")}, opts...)...)
 	Must(err)
 	return c
+}
+
+// create makes a topic, for the suite itself: half of the libraries do not ask
+// for automatic creation.
+func create(a Args) {
+	_, err := kadm.NewClient(client(a)).CreateTopic(context.Background(), int32(a.Num("partitions", 1)), 1, nil, a["topic"])
+	Must(err)
 }
 
 func produce(a Args) {
@@ -213,5 +220,8 @@ func admin(a Args) {
 	step("log-dirs", len(dirs) >= 1)
 	_, err = ad.DeleteTopics(ctx, topic)
 	Must(err)
+	for until := time.Now().Add(10 * time.Second); count() > 0 && time.Now().Before(until); {
+		time.Sleep(50 * time.Millisecond) // the deletion reaches brokers' metadata a little later
+	}
 	step("delete", count() == 0)
 }
