@@ -7,7 +7,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
-	"gregor/internal/batch"
 	"gregor/internal/storage"
 )
 
@@ -28,9 +27,8 @@ const NoEpoch int32 = -1
 // durability, clean-up and sizes are there.
 type TopicConfig struct {
 	Log             storage.LogConfig
-	MaxMessageBytes int         // of one batch: max.message.bytes
-	MinISR          int         // min.insync.replicas
-	Rules           batch.Rules // how records are checked; Now is filled in
+	MaxMessageBytes int // of one batch: max.message.bytes
+	MinISR          int // min.insync.replicas
 }
 
 // Origin is who appends.
