@@ -4,6 +4,7 @@ package coord
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -201,7 +202,11 @@ func (r *Runtime[S]) active(partition int32) (*loop[S], error) {
 // its commit gave: one that makes it retry, here or at the new coordinator.
 // Source: CoordinatorOperationExceptionHelper.handleOperationException.
 func ClientError(err error) error {
-	switch err {
+	var ke *kerr.Error
+	if !errors.As(err, &ke) {
+		return err
+	}
+	switch ke {
 	case kerr.NetworkException:
 		return kerr.CoordinatorLoadInProgress
 	case kerr.UnknownTopicOrPartition, kerr.NotEnoughReplicas, kerr.RequestTimedOut:
@@ -211,5 +216,5 @@ func ClientError(err error) error {
 	case kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidFetchSize:
 		return kerr.UnknownServerError
 	}
-	return err
+	return ke
 }
