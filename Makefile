@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target is a line that a person could type.
+
+.DEFAULT_GOAL := targets
+GO ?= go
+
+.PHONY: targets
+targets: ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/gregor, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o bin/gregor ./cmd/gregor
+
+.PHONY: test
+test: ## the tests, as the README has them
+	$(GO) test ./...
+
+.PHONY: race
+race: ## the tests under the race detector
+	$(GO) test -race ./...
+
+.PHONY: lint
+lint: ## go vet, golangci-lint and the arrows
+	$(GO) vet ./... && golangci-lint run ./... && $(GO) test -count=1 ./docs/architecture
+
+.PHONY: arrows
+arrows: ## each package's imports of ours, its files and lines
+	$(GO) test -count=1 -v -run TestArrows ./docs/architecture
+
+.PHONY: cross
+cross: ## compile for every system and processor we promise
+	@set -e; for os in linux darwin windows; do for arch in amd64 arm64; do \
+	  echo $$os/$$arch; CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -o /dev/null ./cmd/gregor; done; done
+
+.PHONY: fuzz
+fuzz: ## every fuzz target, FUZZTIME each (default 10s)
+	FUZZTIME=$${FUZZTIME:-10s} ./.ci/fuzz
+
+.PHONY: sim
+sim: ## power cuts in the in-memory file system, SEEDS of them
+	SEEDS=$${SEEDS:-2000} $(GO) test -count=1 -run 'PowerCut|Crash|Sim' ./internal/... ./broker/...
+
+.PHONY: interop
+interop: ## real foreign clients and Kafka's own tools against gregor
+	./interop/run
+
+.PHONY: soak
+soak: ## what takes too long for CI
+	SEEDS=20000 $(MAKE) sim && KILLS=50 $(GO) test -count=1 -timeout 60m -run 'Kill' ./broker/...
+
+.PHONY: bench
+bench: ## kbench's workloads against bin/gregor (see bench/README.md)
+	./bench/run
+
+.PHONY: docs
+docs: ## regenerate docs/reference from the code
+	$(GO) generate ./...

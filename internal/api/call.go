@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/wire"
+)
+
+// Call is one request on its way through the table, for handlers: who asks,
+// over which listener, in which version.
+type Call struct {
+	Key, Version int16
+	Correlation  int32
+	ClientID     string // "" when null
+	HasClientID  bool
+	Conn         *wire.Conn
+	Received     time.Time
+}
+
+// Principal is who asks, in Kafka's words.
+func (c *Call) Principal() string { return "User:ANONYMOUS" }
+
+// Listener is the name of the listener that the request came in by, which
+// decides the addresses that the client is told.
+func (c *Call) Listener() string {
+	if c.Conn == nil {
+		return ""
+	}
+	return c.Conn.Listener()
+}
+
+// Host is the client's address without port, as Kafka prints it in group
+// descriptions ("/127.0.0.1").
+func (c *Call) Host() string {
+	if c.Conn == nil || c.Conn.Remote() == nil {
+		return "/"
+	}
+	host, _, err := net.SplitHostPort(c.Conn.Remote().String())
+	if err != nil {
+		host = c.Conn.Remote().String()
+	}
+	return "/" + host
+}
+
+// Software is what the client said of itself in ApiVersions.
+func (c *Call) Software() wire.Software {
+	if c.Conn == nil {
+		return wire.Software{}
+	}
+	return c.Conn.Software()
+}
+
+// ErrClose, returned (or wrapped) by a handler, closes the connection without
+// an answer.
+var ErrClose = errors.New("api: close the connection")
+
+// Route is one row of the table: an API key, the versions served and the
+// handler. Families return their rows from a method Routes() []Route, and node
+// gives them all to New:
+//
+//	func (t *Topics) Routes() []Route {
+//		return []Route{
+//			On(kmsg.CreateTopics, 2, 7, t.create),
+//			On(kmsg.DeleteTopics, 1, 6, t.delete),
+//		}
+//	}
+//
+//	func (t *Topics) create(ctx context.Context, c *Call, req *kmsg.CreateTopicsRequest) (kmsg.Response, error)
+//
+// A handler may block (ctx ends with the connection); say so with Parks where
+// the wait may be long. It returns the response, or an error: a *kerr.Error
+// (also wrapped) becomes the response's top-level error code; any other error
+// is a bug or a failing disk and becomes UNKNOWN_SERVER_ERROR. A response
+// without a top-level code cannot carry an error, so the connection is closed
+// then, as it is on ErrClose: such a handler sets the code of each element.
+// The response's version is set by the table. Strings and byte slices of the
+// request are the handler's to keep.
+type Route struct {
+	Key      kmsg.Key
+	Min, Max int16
+	// AdvertiseMin differs from Min for Produce only (KAFKA-18659).
+	AdvertiseMin int16
+	// ParksLong: serving may wait for long; see Parks.
+	ParksLong bool
+	// Raw handlers decode by themselves; Typed ones get a kmsg request.
+	raw   func(ctx context.Context, c *Call, body []byte) (wire.Reply, wire.Pending)
+	typed func(ctx context.Context, c *Call, req kmsg.Request) (kmsg.Response, error)
+}
+
+// On makes a row for versions min to max, both served.
+func On[R kmsg.Request](key kmsg.Key, min, max int16, h func(ctx context.Context, c *Call, req R) (kmsg.Response, error)) Route {
+	return Route{Key: key, Min: min, Max: max, AdvertiseMin: min,
+		typed: func(ctx context.Context, c *Call, req kmsg.Request) (kmsg.Response, error) {
+			return h(ctx, c, req.(R))
+		}}
+}
+
+// Parks marks a row whose handler may wait for long (JoinGroup, SyncGroup).
+func (r Route) Parks() Route { r.ParksLong = true; return r }

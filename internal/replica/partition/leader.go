@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package partition
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"gregor/internal/invariant"
+)
+
+// Replica is the node id of one replica.
+type Replica int32
+
+// Unknown is the position of a replica that has not been heard of since the
+// election.
+const Unknown int64 = -1
+
+// ErrNotEnoughReplicas refuses an append that asks for all in-sync replicas
+// while there are fewer than the minimum.
+var ErrNotEnoughReplicas = errors.New("partition: in-sync set is below the minimum")
+
+// State is a partition as the controller committed it.
+type State struct {
+	Leader         Replica
+	LeaderEpoch    int32
+	PartitionEpoch int32
+	Replicas       []Replica // the assignment, preferred leader first
+	ISR            []Replica // the committed in-sync set
+}
+
+// Config is what a topic and the broker say about all of this.
+type Config struct {
+	MinISR  int           // min.insync.replicas, at least 1
+	Durable bool          // count flushed ends
+	MaxLag  time.Duration // replica.lag.time.max.ms
+}
+
+// ISRChange is a proposal to the controller. It holds for the named epochs
+// only.
+type ISRChange struct {
+	LeaderEpoch    int32
+	PartitionEpoch int32
+	ISR            []Replica
+}
+
+// Effects is what the caller has to do after an event, in this order: publish
+// HW and wake who waits there if Wake is set; send Propose if it is not nil.
+type Effects struct {
+	HW      int64
+	Wake    bool
+	Propose *ISRChange
+}
+
+// Leader is one partition's state while this node leads it, for one leader
+// epoch. The zero value is not usable; make one with Lead.
+type Leader struct {
+	self       Replica
+	config     Config
+	state      State
+	proposed   *ISRChange
+	epochStart int64
+	end        int64
+	flushed    int64
+	hw         int64
+	peers      []peer // the other replicas, in the order of the assignment
+}
+
+// peer is what the leader knows of one follower.
+type peer struct {
+	id       Replica
+	end      int64
+	flushed  int64
+	start    int64
+	eligible bool // alive, not fenced, not stopping, of the broker epoch the controller knows
+
+	// caughtUp is the last time at which the peer had everything that the
+	// leader had at that time; fetched and endAtFetch remember the last fetch,
+	// because one that reaches the leader's end of the fetch before proves the
+	// peer caught up as of that fetch.
+	caughtUp   time.Time
+	fetched    time.Time
+	endAtFetch int64
+}
+
+// Lead begins to lead at s.LeaderEpoch. The log ends at end and is durable up
+// to flushed; hw is the high watermark this replica knew, which can only be
+// too low. The effects say where it stands now.
+func Lead(c Config, self Replica, s State, end, flushed, hw int64, now time.Time) (*Leader, Effects) {
+	l := &Leader{self: self, config: c, epochStart: end, end: end, flushed: flushed, hw: min(hw, end)}
+	l.adopt(s, now)
+	return l, l.advance(now)
+}
+
+// Configure changes the rules of a partition that is being led.
+func (l *Leader) Configure(c Config, now time.Time) Effects {
+	l.config = c
+	return l.advance(now)
+}
+
+// Changed tells of a newer committed state under the same leader epoch. An
+// older or equal partition epoch is ignored.
+func (l *Leader) Changed(s State, now time.Time) Effects {
+	invariant.Holds(s.LeaderEpoch == l.state.LeaderEpoch, "state of leader epoch %d given to the leader of epoch %d", s.LeaderEpoch, l.state.LeaderEpoch)
+	if s.PartitionEpoch <= l.state.PartitionEpoch {
+		return Effects{HW: l.hw}
+	}
+	l.proposed = nil
+	l.adopt(s, now)
+	return l.advance(now)
+}
+
+// Refused ends the proposal on its way, which the controller did not accept.
+// What it did accept comes through Changed.
+func (l *Leader) Refused(c *ISRChange, now time.Time) Effects {
+	if c != l.proposed {
+		return Effects{HW: l.hw}
+	}
+	l.proposed = nil
+	return l.advance(now)
+}
+
+// Admit tells whether an append may be made. all: the producer waits for the
+// in-sync set.
+func (l *Leader) Admit(all bool) error {
+	if all && l.underMin() {
+		return ErrNotEnoughReplicas
+	}
+	return nil
+}
+
+// Kept tells whether what has been appended is held by enough replicas now
+// that the high watermark has reached it.
+func (l *Leader) Kept() bool { return l.minISR() <= l.maximalSize() }
+
+// Wrote tells of the leader's own log: it ends at end, durable up to flushed.
+// Events may come out of order; only growth counts.
+func (l *Leader) Wrote(end, flushed int64, now time.Time) Effects {
+	l.end = max(l.end, end)
+	l.flushed = max(l.flushed, flushed)
+	return l.advance(now)
+}
+
+// Fetched tells that r asked for the records from at on, and so has written
+// everything before, and has flushed up to flushed.
+func (l *Leader) Fetched(r Replica, at, flushed int64, now time.Time) Effects {
+	p := l.peer(r)
+	if p == nil {
+		return Effects{HW: l.hw}
+	}
+	p.end, p.flushed = at, min(flushed, at)
+	switch pos := l.position(p); {
+	case pos >= l.end:
+		p.caughtUp = later(p.caughtUp, now)
+	case pos >= p.endAtFetch && !p.fetched.IsZero():
+		p.caughtUp = later(p.caughtUp, p.fetched)
+	}
+	p.fetched, p.endAtFetch = now, l.end
+	e := l.advance(now)
+	if l.proposed == nil && p.eligible && !slices.Contains(l.state.ISR, r) && l.inSync(p) {
+		e.Propose = l.propose(append(slices.Clone(l.state.ISR), r))
+	}
+	return e
+}
+
+// Started tells where r's log begins.
+func (l *Leader) Started(r Replica, start int64) {
+	if p := l.peer(r); p != nil {
+		p.start = start
+	}
+}
+
+// Eligible tells whether r may join the in-sync set: it is alive, not fenced,
+// not stopping, and fetches under the broker epoch that the controller knows.
+func (l *Leader) Eligible(r Replica, ok bool, now time.Time) Effects {
+	if p := l.peer(r); p != nil {
+		p.eligible = ok
+	}
+	return l.advance(now)
+}
+
+// Tick proposes to drop members that have not been caught up for longer than
+// Config.MaxLag. Kafka looks every half of that time.
+func (l *Leader) Tick(now time.Time) Effects {
+	e := l.advance(now)
+	if l.proposed != nil {
+		return e
+	}
+	keep := slices.DeleteFunc(slices.Clone(l.state.ISR), func(r Replica) bool {
+		p := l.peer(r)
+		return r != l.self && (p == nil || !l.caughtUp(p, now))
+	})
+	if len(keep) < len(l.state.ISR) {
+		e.Propose = l.propose(keep)
+	}
+	return e
+}
+
+func (l *Leader) HW() int64             { return l.hw }
+func (l *Leader) State() State          { return l.state }
+func (l *Leader) EpochStart() int64     { return l.epochStart }
+func (l *Leader) Proposed() bool        { return l.proposed != nil }
+func (l *Leader) UnderMin() bool        { return l.underMin() }
+func (l *Leader) AtMin() bool           { return len(l.state.ISR) == l.minISR() }
+func (l *Leader) UnderReplicated() bool { return len(l.state.ISR) < len(l.state.Replicas) }
+
+// HWInEpoch tells whether the high watermark has reached the start of this
+// epoch. Before that a look-up of the latest offset could go back in time.
+func (l *Leader) HWInEpoch() bool { return l.hw >= l.epochStart }
+
+// LowWatermark is the smallest start among this log's and those of the live
+// replicas.
+func (l *Leader) LowWatermark(start int64) int64 {
+	for i := range l.peers {
+		if p := &l.peers[i]; p.eligible && p.start < start {
+			start = p.start
+		}
+	}
+	return start
+}
+
+// Lag is by how many records r is behind the leader's end, Unknown if it has
+// not fetched.
+func (l *Leader) Lag(r Replica) int64 {
+	p := l.peer(r)
+	if p == nil || l.position(p) == Unknown {
+		return Unknown
+	}
+	return max(0, l.end-l.position(p))
+}
+
+func (l *Leader) adopt(s State, now time.Time) {
+	first := l.state.Replicas == nil
+	peers := make([]peer, 0, len(s.Replicas))
+	for _, r := range s.Replicas {
+		if r == l.self {
+			continue
+		}
+		if p := l.peer(r); p != nil {
+			peers = append(peers, *p)
+			continue
+		}
+		p := peer{id: r, end: Unknown, flushed: Unknown, start: Unknown}
+		// Members get MaxLag from the election on to show themselves.
+		if first && slices.Contains(s.ISR, r) {
+			p.caughtUp = now
+		}
+		peers = append(peers, p)
+	}
+	l.state, l.peers = s, peers
+}
+
+func (l *Leader) propose(isr []Replica) *ISRChange {
+	slices.Sort(isr)
+	l.proposed = &ISRChange{LeaderEpoch: l.state.LeaderEpoch, PartitionEpoch: l.state.PartitionEpoch, ISR: isr}
+	return l.proposed
+}
+
+// advance moves the high watermark as far as every replica that counts has
+// come.
+func (l *Leader) advance(now time.Time) Effects {
+	if l.underMin() {
+		return Effects{HW: l.hw}
+	}
+	to := l.end
+	if l.config.Durable {
+		to = l.flushed
+	}
+	for i := range l.peers {
+		p := &l.peers[i]
+		if pos := l.position(p); pos < to && (l.member(p.id) || p.eligible && l.caughtUp(p, now)) {
+			to = pos
+		}
+	}
+	if to <= l.hw {
+		return Effects{HW: l.hw}
+	}
+	invariant.Holds(to <= l.end, "high watermark %d past the log end %d", to, l.end)
+	l.hw = to
+	return Effects{HW: to, Wake: true}
+}
+
+func (l *Leader) peer(r Replica) *peer {
+	for i := range l.peers {
+		if l.peers[i].id == r {
+			return &l.peers[i]
+		}
+	}
+	return nil
+}
+
+func (l *Leader) position(p *peer) int64 {
+	if l.config.Durable {
+		return p.flushed
+	}
+	return p.end
+}
+
+// member: of the maximal in-sync set.
+func (l *Leader) member(r Replica) bool {
+	return slices.Contains(l.state.ISR, r) || l.proposed != nil && slices.Contains(l.proposed.ISR, r)
+}
+
+func (l *Leader) maximalSize() int {
+	n := len(l.state.ISR)
+	if l.proposed != nil {
+		for _, r := range l.proposed.ISR {
+			if !slices.Contains(l.state.ISR, r) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (l *Leader) minISR() int    { return min(l.config.MinISR, len(l.state.Replicas)) }
+func (l *Leader) underMin() bool { return len(l.state.ISR) < l.minISR() }
+
+// inSync: may join. Below the epoch's start there may be committed records
+// that the peer does not have yet, although it has reached the high watermark
+// as this leader knows it.
+func (l *Leader) inSync(p *peer) bool {
+	pos := l.position(p)
+	return pos >= l.hw && pos >= l.epochStart
+}
+
+func (l *Leader) caughtUp(p *peer, now time.Time) bool {
+	return l.position(p) >= l.end || !p.caughtUp.IsZero() && now.Sub(p.caughtUp) <= l.config.MaxLag
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
