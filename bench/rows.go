@@ -261,4 +261,3 @@ func paced(b *broker, addr, topic string) (p99 float64, cpuPerGB float64) {
 	quantiles(r, lat, "ms")
 	return r["p99_ms"], (cpu(b.pids) - c0) / (float64(conns*total*len(batch)) / 1e9)
 }
-
