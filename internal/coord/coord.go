@@ -109,6 +109,19 @@ type Result struct {
 	// nothing is in the log) from a wait that timed out (true, it may yet be
 	// committed).
 	Settled func(now time.Time, written bool, err error) Result
+
+	// Notes tell an operator what happened and why.
+	Notes []Note
+}
+
+// Note is one event in the life of what a shard looks after: a constant text
+// with its particulars.
+type Note struct {
+	Text       string
+	Subject    string // the group's or transactional id
+	Member     string
+	Generation int32
+	Reason     string
 }
 
 // Shard is a state machine over the records of one partition. Its methods are
@@ -141,4 +154,5 @@ type Events struct {
 	BadRecord  func(partition int32, offset int64, err error)
 	Unloaded   func(partition int32)
 	WriteError func(partition int32, err error)
+	Note       func(partition int32, n Note)
 }

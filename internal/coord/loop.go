@@ -268,6 +268,11 @@ func (l *loop[S]) carry(t Ticket, res Result, now time.Time) {
 	}
 	end, err := l.write(res, now)
 	l.release(res.Answers)
+	if f := l.cfg.Events.Note; f != nil {
+		for _, n := range res.Notes {
+			f(l.partition, n)
+		}
+	}
 	if err != nil {
 		if f := l.cfg.Events.WriteError; f != nil {
 			f(l.partition, err)

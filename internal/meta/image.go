@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 )
 
 // Image is everything the metadata log says, at one version. It is immutable;
@@ -18,6 +19,7 @@ type Image struct {
 	created     int64
 	topics      tree[string, *Topic]
 	ids         tree[UUID, string]
+	lookalikes  tree[string, string] // names with '.' or '_', under the name with '_' only
 	brokers     tree[int32, *Broker]
 	controllers tree[int32, *Controller]
 	configs     tree[Resource, Settings]
@@ -40,6 +42,7 @@ func Empty() *Image {
 	return &Image{
 		topics:      newTree[string, *Topic](compareString),
 		ids:         newTree[UUID, string](compareUUID),
+		lookalikes:  newTree[string, string](compareString),
 		brokers:     newTree[int32, *Broker](cmp.Compare[int32]),
 		controllers: newTree[int32, *Controller](cmp.Compare[int32]),
 		configs:     newTree[Resource, Settings](compareResource),
@@ -78,6 +81,16 @@ func (i *Image) TopicByID(id UUID) *Topic {
 		return nil
 	}
 	return i.Topic(name)
+}
+
+// Colliding returns a topic whose name differs from name at most in '.' for
+// '_', which metrics cannot tell apart; "" when there is none.
+func (i *Image) Colliding(name string) string {
+	if !strings.ContainsAny(name, "._") {
+		return ""
+	}
+	other, _ := i.lookalikes.get(strings.ReplaceAll(name, ".", "_"))
+	return other
 }
 
 // Topics yields every topic in the order of names.
@@ -290,6 +303,9 @@ func (e *edit) addTopic(r TopicRecord) error {
 	e.delta.topic(r.Name)
 	i.topics = i.topics.put(e.owner, r.Name, &Topic{Name: r.Name, ID: r.ID, owner: e.owner})
 	i.ids = i.ids.put(e.owner, r.ID, r.Name)
+	if strings.ContainsAny(r.Name, "._") {
+		i.lookalikes = i.lookalikes.put(e.owner, strings.ReplaceAll(r.Name, ".", "_"), r.Name)
+	}
 	return nil
 }
 
@@ -302,6 +318,9 @@ func (e *edit) removeTopic(r RemoveTopicRecord) error {
 	e.delta.topic(t.Name)
 	i.topics = i.topics.del(e.owner, t.Name)
 	i.ids = i.ids.del(e.owner, r.ID)
+	if i.Colliding(t.Name) == t.Name {
+		i.lookalikes = i.lookalikes.del(e.owner, strings.ReplaceAll(t.Name, ".", "_"))
+	}
 	i.partitions -= t.n
 	res := Resource{TopicResource, t.Name}
 	if _, ok := i.configs.get(res); ok {

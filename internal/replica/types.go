@@ -4,18 +4,11 @@ package replica
 
 import (
 	"fmt"
-	"time"
-
-	"gregor/internal/batch"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-)
 
-// Name is a partition by name.
-type Name struct {
-	Topic     string
-	Partition int32
-}
+	"gregor/internal/storage"
+)
 
 // Isolation bounds what a reader sees.
 type Isolation int8
@@ -30,20 +23,12 @@ const (
 const NoEpoch int32 = -1
 
 // TopicConfig is what a topic's properties (with the broker's defaults) say
-// about a partition above the log.
+// about its partitions. The log takes from Log what concerns the log:
+// durability, clean-up and sizes are there.
 type TopicConfig struct {
+	Log             storage.LogConfig
 	MaxMessageBytes int // of one batch: max.message.bytes
-	MinISR          int
-	Durable         bool          // gregor.durable
-	Compacted       bool          // cleanup.policy has compact
-	Deletable       bool          // cleanup.policy has delete
-	LogAppendTime   bool          // message.timestamp.type
-	TimestampBefore time.Duration // message.timestamp.before.max.ms
-	TimestampAfter  time.Duration // message.timestamp.after.max.ms
-	Codec           batch.Codec   // compression.type, unless Producer
-	CodecLevel      int
-	ProducerCodec   bool // compression.type=producer
-	InflateAll      bool // gregor.validate.records=all
+	MinISR          int // min.insync.replicas
 }
 
 // Origin is who appends.
@@ -63,8 +48,13 @@ type AppendOptions struct {
 	// ExpectedEpoch refuses the append unless this node leads in exactly that
 	// leader epoch; NoEpoch does not ask. (0 is a real epoch.)
 	ExpectedEpoch int32
-	// ZstdAllowed is false for produce requests before version 7.
+	// NoZstd refuses zstd, for produce requests before version 7.
 	NoZstd bool
+	// Transactional lets a transactional batch in: its partition is known to
+	// belong to the transaction.
+	Transactional bool
+	// TxnVersion is the transaction version of a marker.
+	TxnVersion int16
 }
 
 // Result of an append.
@@ -74,10 +64,7 @@ type Result struct {
 	LogAppendTime int64 // -1 unless the topic stamps
 	LogStart      int64
 	LeaderEpoch   int32
-	// Await is what the high watermark must reach before an acks=all producer
-	// may be answered; 0: it has, answer now.
-	Await     int64
-	Duplicate bool
+	Duplicate     bool
 }
 
 // ReadRequest asks for records.
@@ -90,6 +77,20 @@ type ReadRequest struct {
 	// LastFetchedEpoch is the leader epoch of the record before From, NoEpoch:
 	// unknown. It finds logs that have diverged.
 	LastFetchedEpoch int32
+}
+
+// Read is what a partition has for a reader. Slice.Release must be called once
+// when it is not nil.
+type Read struct {
+	Slice         storage.Slice
+	HighWatermark int64
+	LastStable    int64
+	LogStart      int64
+	LogEnd        int64
+	// Bound is the end that the isolation level may read, see AwaitReadable.
+	Bound     int64
+	Aborted   []storage.AbortedTxn
+	Diverging *EpochEnd // when set there are no records
 }
 
 // EpochEnd is where a leader epoch ends in this log.

@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package group is the shard of one partition of __consumer_offsets: the groups
+// whose ids hash to it, and the offsets that they and their like committed. It
+// routes each record to the kind of group that it belongs to and keeps the
+// offsets itself; how a group's members agree is told in package classic.
+//
+// It is pure: no clock, lock, goroutine, network or randomness. Package coord's
+// runtime calls it from one loop, gives it the time, and carries out what it
+// decides. It speaks Kafka's requests and record formats (package kmsg) and
+// knows nothing of connections, logs or the cluster.
+//
+// # Two views
+//
+// What is written but not yet committed may still be lost with the partition's
+// leadership. Operations decide on the written state, for a second commit must
+// see the first. Reads see the committed one, and never wait for it:
+//
+//	Replay(offset, r) --> written state ---+
+//	                 \--> queue (offset)   | decide
+//	Committed(upTo) ----> committed view --+ read
+//
+// A slot of an offset, and an entry of a group, holds both; the queue says what
+// is to be moved over when the log is committed up to there.
+//
+// The inner state of a classic group (members, generation, who waits) is not in
+// the log at all for the most part and has one view only, as in Kafka.
+package group
+
+import (
+	"container/heap"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/coord"
+	"gregor/internal/coord/group/classic"
+)
+
+// Config is the broker's part of the rules.
+type Config struct {
+	Classic classic.Config
+
+	OffsetRetention time.Duration // offsets.retention.minutes
+	RetentionCheck  time.Duration // offsets.retention.check.interval.ms
+	MaxMetadata     int           // offset.metadata.max.bytes
+}
+
+// Stats count what happened since the shard was loaded.
+type Stats struct {
+	OffsetCommits   int64
+	OffsetDeletions int64
+	OffsetsExpired  int64
+	Rebalances      int64 // rebalances that ended in a stable group
+}
+
+// Shard is one partition's groups and offsets. Its loop owns it.
+type Shard struct {
+	cfg    *Config
+	groups map[string]*entry
+	queue  []change
+	alarms alarms
+	expire time.Time // when expired offsets are looked for next
+	stats  Stats
+}
+
+// entry is all that goes under one group id.
+type entry struct {
+	id      string
+	group   *classic.Group             // written; nil: deleted
+	visible *classic.Group             // committed; nil: not yet, or no more
+	topics  map[string]map[int32]*slot // offsets
+	alarm   time.Time                  // the earliest of the group's alarms; zero: none
+}
+
+// slot is the offset of one partition, in both views; nil is none.
+type slot struct {
+	written, committed *Offset
+}
+
+// change is what becomes visible when the log is committed beyond at.
+type change struct {
+	at        int64
+	entry     *entry
+	topic     string // "" for a change of the group itself
+	partition int32
+	slot      *slot
+	offset    *Offset
+	group     *classic.Group
+}
+
+// New makes an empty shard.
+func New(cfg *Config) *Shard {
+	return &Shard{cfg: cfg, groups: map[string]*entry{}}
+}
+
+func (s *Shard) entry(id string) *entry {
+	e := s.groups[id]
+	if e == nil {
+		e = &entry{id: id}
+		s.groups[id] = e
+	}
+	return e
+}
+
+// group returns the written group, or nil.
+func (s *Shard) group(id string) *classic.Group {
+	if e := s.groups[id]; e != nil {
+		return e.group
+	}
+	return nil
+}
+
+// tidy forgets an entry of which nothing is left.
+func (s *Shard) tidy(e *entry) {
+	if e.group == nil && e.visible == nil && len(e.topics) == 0 {
+		delete(s.groups, e.id)
+	}
+}
+
+// --- Records
+
+// Replay applies a record that is in the log at offset.
+func (s *Shard) Replay(offset int64, r coord.Record) error {
+	kind, err := keyKind(r.Key)
+	if err != nil {
+		return err
+	}
+	switch {
+	case kind == keyOffset || kind == keyOffsetOld:
+		k := kmsg.NewOffsetCommitKey()
+		if err := k.ReadFrom(r.Key); err != nil {
+			return err
+		}
+		var o *Offset
+		if r.Value != nil {
+			if o, err = readOffset(r.Value); err != nil {
+				return err
+			}
+		}
+		s.replayOffset(offset, k.Group, k.Topic, k.Partition, o)
+	case kind == keyGroup:
+		k := kmsg.NewGroupMetadataKey()
+		if err := k.ReadFrom(r.Key); err != nil {
+			return err
+		}
+		var g *classic.Group
+		if r.Value != nil {
+			if g, err = classic.Restore(&s.cfg.Classic, k.Group, r.Value); err != nil {
+				return err
+			}
+		} else if s.groups[k.Group] == nil {
+			return nil
+		}
+		s.setGroup(offset, s.entry(k.Group), g)
+	case kind < 0 || kind > keyLastKnown:
+		return errUnknownKey
+	}
+	return nil
+}
+
+func (s *Shard) setGroup(at int64, e *entry, g *classic.Group) {
+	e.group = g
+	e.alarm = time.Time{}
+	s.queue = append(s.queue, change{at: at, entry: e, group: g})
+}
+
+func (s *Shard) replayOffset(at int64, group, topic string, partition int32, o *Offset) {
+	e := s.groups[group]
+	var sl *slot
+	if e != nil {
+		sl = e.topics[topic][partition]
+	}
+	if o == nil {
+		if sl != nil {
+			sl.written = nil
+			s.queue = append(s.queue, change{at: at, entry: e, topic: topic, partition: partition, slot: sl})
+		}
+		return
+	}
+	if e == nil {
+		e = s.entry(group)
+	}
+	if e.group == nil {
+		// Offsets of a group that nobody is a member of: a simple group.
+		s.setGroup(at, e, classic.New(&s.cfg.Classic, group, time.UnixMilli(o.CommittedAt)))
+	}
+	if sl == nil {
+		sl = &slot{}
+		if e.topics == nil {
+			e.topics = map[string]map[int32]*slot{}
+		}
+		if e.topics[topic] == nil {
+			e.topics[topic] = map[int32]*slot{}
+		}
+		e.topics[topic][partition] = sl
+	}
+	sl.written = o
+	s.queue = append(s.queue, change{at: at, entry: e, topic: topic, partition: partition, slot: sl, offset: o})
+}
+
+// Committed moves the committed view to upTo.
+func (s *Shard) Committed(upTo int64) {
+	n := 0
+	for n < len(s.queue) && s.queue[n].at < upTo {
+		c := s.queue[n]
+		s.queue[n] = change{}
+		n++
+		if c.slot == nil {
+			c.entry.visible = c.group
+			s.tidy(c.entry)
+			continue
+		}
+		c.slot.committed = c.offset
+		if c.slot.committed == nil && c.slot.written == nil {
+			parts := c.entry.topics[c.topic]
+			if parts[c.partition] == c.slot {
+				delete(parts, c.partition)
+				if len(parts) == 0 {
+					delete(c.entry.topics, c.topic)
+				}
+				s.tidy(c.entry)
+			}
+		}
+	}
+	s.queue = s.queue[n:]
+	if len(s.queue) == 0 {
+		s.queue = nil
+	}
+}
+
+// --- Timers
+
+// alarms is a heap of when groups want to be looked at. A group has at most one
+// that counts, entry.alarm; others are stale and passed over.
+type alarms []alarm
+
+type alarm struct {
+	at time.Time
+	e  *entry
+}
+
+func (a alarms) Len() int { return len(a) }
+func (a alarms) Less(i, j int) bool {
+	if !a[i].at.Equal(a[j].at) {
+		return a[i].at.Before(a[j].at)
+	}
+	return a[i].e.id < a[j].e.id
+}
+func (a alarms) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
+func (a *alarms) Push(x any)   { *a = append(*a, x.(alarm)) }
+func (a *alarms) Pop() any {
+	old := *a
+	x := old[len(old)-1]
+	old[len(old)-1] = alarm{}
+	*a = old[:len(old)-1]
+	return x
+}
+
+// watch sets the alarm of a group that may have set a timer.
+func (s *Shard) watch(e *entry) {
+	if e.group == nil {
+		return
+	}
+	if at := e.group.Next(); !at.IsZero() && (e.alarm.IsZero() || at.Before(e.alarm)) {
+		e.alarm = at
+		heap.Push(&s.alarms, alarm{at, e})
+	}
+}
+
+// Next is when Tick wants to be called.
+func (s *Shard) Next() time.Time {
+	if len(s.alarms) > 0 && (s.expire.IsZero() || s.alarms[0].at.Before(s.expire)) {
+		return s.alarms[0].at
+	}
+	return s.expire
+}
+
+// Tick fires the timers of groups, or looks for expired offsets.
+func (s *Shard) Tick(now time.Time) coord.Result {
+	var r coord.Result
+	ticked := false
+	for len(s.alarms) > 0 && !s.alarms[0].at.After(now) {
+		a := heap.Pop(&s.alarms).(alarm)
+		if a.e.group == nil || !a.e.alarm.Equal(a.at) {
+			continue
+		}
+		a.e.alarm = time.Time{}
+		s.merge(&r, a.e.group.Tick(now))
+		s.watch(a.e)
+		ticked = true
+	}
+	if !ticked && !s.expire.IsZero() && !s.expire.After(now) {
+		return s.expireOffsets(now)
+	}
+	return r
+}
+
+// merge joins what several groups decided at one time. Their records do not
+// depend on each other.
+func (s *Shard) merge(r *coord.Result, x coord.Result) {
+	r.Records = append(r.Records, x.Records...)
+	r.Applied, r.Divisible = true, true
+	r.Answers = append(r.Answers, x.Answers...)
+	r.Notes = append(r.Notes, x.Notes...)
+}
+
+// Loaded starts all timers.
+func (s *Shard) Loaded(now time.Time) coord.Result {
+	var r coord.Result
+	for _, id := range s.sorted() {
+		if e := s.groups[id]; e.group != nil {
+			s.merge(&r, e.group.Loaded(now))
+			s.watch(e)
+		}
+	}
+	s.expire = now.Add(s.cfg.RetentionCheck)
+	return r
+}
+
+func (s *Shard) sorted() []string { return slices.Sorted(maps.Keys(s.groups)) }
+
+// --- Groups
+
+// settle lets a group be seen once a record of it is in the log.
+func (s *Shard) settle(e *entry, g *classic.Group, r coord.Result) coord.Result {
+	s.watch(e)
+	if len(r.Records) == 0 {
+		return r
+	}
+	then := r.Settled
+	r.Settled = func(now time.Time, written bool, err error) coord.Result {
+		if written && e.group == g {
+			e.visible = g
+		}
+		if then == nil {
+			return coord.Result{}
+		}
+		before := g.State()
+		next := then(now, written, err)
+		if before != classic.Stable && g.State() == classic.Stable {
+			s.stats.Rebalances++
+		}
+		return s.settle(e, g, next)
+	}
+	return r
+}
+
+func joinAnswer(t coord.Ticket, member string, err error) coord.Result {
+	reply := kmsg.NewPtrJoinGroupResponse()
+	reply.Generation = -1
+	reply.MemberID = member
+	reply.ErrorCode = code(err)
+	return coord.Result{Answers: []coord.Answer{{To: t, Reply: reply}}}
+}
+
+// Join handles a JoinGroup of the call t, which is answered with a
+// *kmsg.JoinGroupResponse.
+func (s *Shard) Join(now time.Time, t coord.Ticket, req *kmsg.JoinGroupRequest, who classic.Caller) coord.Result {
+	e := s.groups[req.Group]
+	if e == nil || e.group == nil {
+		if req.MemberID != "" {
+			return joinAnswer(t, req.MemberID, kerr.UnknownMemberID)
+		}
+		return s.joinFresh(now, t, req, who)
+	}
+	return s.settle(e, e.group, e.group.Join(now, t, req, who))
+}
+
+// joinFresh handles the first join of a group. A record makes it known.
+//
+// Differs from Kafka: a join that is refused leaves no group behind.
+func (s *Shard) joinFresh(now time.Time, t coord.Ticket, req *kmsg.JoinGroupRequest, who classic.Caller) coord.Result {
+	g := classic.New(&s.cfg.Classic, req.Group, now)
+	fresh := g.Fresh()
+	r := g.Join(now, t, req, who)
+	if g.Vacant() {
+		return r
+	}
+	e := s.entry(req.Group)
+	e.group, e.alarm = g, time.Time{}
+	r.Records = []coord.Record{fresh}
+	r.Applied = true
+	r.Settled = func(now time.Time, written bool, err error) coord.Result {
+		if written || e.group != g {
+			return coord.Result{}
+		}
+		e.group = nil // there is no such group after all
+		s.tidy(e)
+		return g.Drop(coord.ClientError(err))
+	}
+	return s.settle(e, g, r)
+}
+
+// Sync handles a SyncGroup of the call t, which is answered with a
+// *kmsg.SyncGroupResponse.
+func (s *Shard) Sync(now time.Time, t coord.Ticket, req *kmsg.SyncGroupRequest) coord.Result {
+	e := s.groups[req.Group]
+	if e == nil || e.group == nil {
+		reply := kmsg.NewPtrSyncGroupResponse()
+		reply.ErrorCode = kerr.UnknownMemberID.Code
+		return coord.Result{Answers: []coord.Answer{{To: t, Reply: reply}}}
+	}
+	return s.settle(e, e.group, e.group.Sync(now, t, req))
+}
+
+// Heartbeat answers with a *kmsg.HeartbeatResponse.
+func (s *Shard) Heartbeat(now time.Time, req *kmsg.HeartbeatRequest) coord.Result {
+	e := s.groups[req.Group]
+	if e == nil || e.group == nil {
+		return coord.Result{Err: kerr.UnknownMemberID}
+	}
+	reply := kmsg.NewPtrHeartbeatResponse()
+	reply.ErrorCode = code(e.group.Heartbeat(now, req))
+	s.watch(e)
+	return coord.Result{Reply: reply}
+}
+
+// Leave answers with a *kmsg.LeaveGroupResponse that has an error for each
+// member, whatever the request's version.
+func (s *Shard) Leave(now time.Time, req *kmsg.LeaveGroupRequest) coord.Result {
+	e := s.groups[req.Group]
+	if e == nil || e.group == nil {
+		reply := kmsg.NewPtrLeaveGroupResponse()
+		for _, m := range req.Members {
+			reply.Members = append(reply.Members, kmsg.LeaveGroupResponseMember{
+				MemberID: m.MemberID, InstanceID: m.InstanceID, ErrorCode: kerr.UnknownMemberID.Code,
+			})
+		}
+		return coord.Result{Reply: reply}
+	}
+	return s.settle(e, e.group, e.group.Leave(now, req))
+}
+
+// DeleteGroups deletes the empty ones of the groups with all their offsets, and
+// answers with a []kmsg.DeleteGroupsResponseGroup.
+//
+// Differs from Kafka: the records may be spread over several batches, the
+// group's own last, so that a group with very many offsets can be deleted.
+func (s *Shard) DeleteGroups(ids []string) coord.Result {
+	r := coord.Result{Divisible: true}
+	replies := make([]kmsg.DeleteGroupsResponseGroup, 0, len(ids))
+	for _, id := range ids {
+		reply := kmsg.NewDeleteGroupsResponseGroup()
+		reply.Group = id
+		if g := s.group(id); g == nil {
+			reply.ErrorCode = kerr.GroupIDNotFound.Code
+		} else if err := g.CheckDelete(); err != nil {
+			reply.ErrorCode = code(err)
+		} else {
+			n := len(r.Records)
+			s.eachWritten(s.groups[id], func(topic string, partition int32, _ *Offset) {
+				r.Records = append(r.Records, offsetTombstone(id, topic, partition))
+			})
+			s.stats.OffsetDeletions += int64(len(r.Records) - n)
+			r.Records = append(r.Records, coord.Record{Key: classic.Key(id)})
+			r.Notes = append(r.Notes, coord.Note{Text: "group deleted", Subject: id, Generation: g.Generation()})
+		}
+		replies = append(replies, reply)
+	}
+	r.Reply = replies
+	return r
+}
+
+// Describe tells of a committed group; false: there is none.
+func (s *Shard) Describe(id string) (kmsg.DescribeGroupsResponseGroup, bool) {
+	if e := s.groups[id]; e != nil && e.visible != nil {
+		return e.visible.Describe(), true
+	}
+	d := kmsg.NewDescribeGroupsResponseGroup()
+	d.Group, d.State = id, classic.Dead.String()
+	return d, false
+}
+
+// List tells of the committed groups that pass the filters, which are
+// case-insensitive; an empty filter passes all.
+func (s *Shard) List(states, types []string) []kmsg.ListGroupsResponseGroup {
+	var all []kmsg.ListGroupsResponseGroup
+	if !passes(types, "classic") {
+		return nil
+	}
+	for _, id := range s.sorted() {
+		g := s.groups[id].visible
+		if g == nil || !passes(states, g.State().String()) {
+			continue
+		}
+		l := kmsg.NewListGroupsResponseGroup()
+		l.Group, l.ProtocolType = id, g.ProtocolType()
+		l.GroupState, l.GroupType = g.State().String(), "classic"
+		all = append(all, l)
+	}
+	return all
+}
+
+func passes(filter []string, s string) bool {
+	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool {
+		return strings.EqualFold(strings.TrimSpace(f), s)
+	})
+}
+
+// EachGroup calls fn for the committed groups, in the order of their ids.
+func (s *Shard) EachGroup(fn func(id string, g *classic.Group)) {
+	for _, id := range s.sorted() {
+		if g := s.groups[id].visible; g != nil {
+			fn(id, g)
+		}
+	}
+}
+
+// Stats returns the counts.
+func (s *Shard) Stats() Stats { return s.stats }
+
+// code is the wire's number for an error of ours.
+func code(err error) int16 {
+	if err == nil {
+		return 0
+	}
+	if e, ok := err.(*kerr.Error); ok {
+		return e.Code
+	}
+	return kerr.UnknownServerError.Code
+}

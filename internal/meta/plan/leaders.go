@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/meta"
+)
+
+// ElectLeaders decides on elections that a person asks for.
+func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest) ([]meta.Record, *kmsg.ElectLeadersResponse, error) {
+	resp := req.ResponseKind().(*kmsg.ElectLeadersResponse)
+	kind := preferred
+	switch req.ElectionType {
+	case 0:
+	case 1:
+		kind = unclean
+	default:
+		return nil, nil, fail(kerr.InvalidRequest, "Unknown election type %d", req.ElectionType)
+	}
+	var records []meta.Record
+	one := func(topic string, p int32) (meta.Record, error) { return electOne(img, topic, p, kind) }
+	add := func(t *kmsg.ElectLeadersResponseTopic, p int32, r meta.Record, err error) {
+		a := kmsg.NewElectLeadersResponseTopicPartition()
+		a.Partition = p
+		a.ErrorCode, a.ErrorMessage = answer(err)
+		t.Partitions = append(t.Partitions, a)
+		if r != nil {
+			records = append(records, r)
+		}
+	}
+	if req.Topics == nil {
+		// All partitions; those that need no election are left out.
+		for topic := range img.Topics() {
+			t := kmsg.NewElectLeadersResponseTopic()
+			t.Topic = topic.Name
+			for p := range topic.Partitions() {
+				r, err := one(topic.Name, p)
+				if code, _ := answer(err); code != kerr.ElectionNotNeeded.Code {
+					add(&t, p, r, err)
+				}
+			}
+			resp.Topics = append(resp.Topics, t)
+		}
+	}
+	for _, topic := range req.Topics {
+		t := kmsg.NewElectLeadersResponseTopic()
+		t.Topic = topic.Topic
+		for i, p := range topic.Partitions {
+			if slices.Contains(topic.Partitions[:i], p) {
+				continue // one election is enough, and two records would race
+			}
+			r, err := one(topic.Topic, p)
+			add(&t, p, r, err)
+		}
+		resp.Topics = append(resp.Topics, t)
+	}
+	if len(records) > maxRecords {
+		return nil, nil, fail(kerr.PolicyViolation, "Unable to perform excessively large batch operation.")
+	}
+	return records, resp, nil
+}
+
+type election int
+
+const (
+	online    election = iota // keep the leader if it may lead, else the first that may
+	preferred                 // the first replica, if it may lead
+	unclean                   // as online, then anyone alive
+)
+
+func electOne(img *meta.Image, topic string, index int32, kind election) (meta.Record, error) {
+	t := img.Topic(topic)
+	if t == nil {
+		return nil, fail(kerr.UnknownTopicOrPartition, "No such topic as %s", topic)
+	}
+	p := t.Partition(index)
+	switch {
+	case p == nil:
+		return nil, fail(kerr.UnknownTopicOrPartition, "No such partition as %s-%d", topic, index)
+	case kind == preferred && p.Leader == p.Replicas[0], kind == unclean && p.Leader != meta.NoLeader:
+		return nil, bare(kerr.ElectionNotNeeded)
+	}
+	next, ok := elect(p, kind, activeIn(img))
+	switch {
+	case !ok && kind == preferred:
+		return nil, bare(kerr.PreferredLeaderNotAvailable)
+	case !ok:
+		return nil, bare(kerr.EligibleLeadersNotAvailable)
+	}
+	return meta.PartitionRecord{Topic: t.ID, Index: index, Partition: next}, nil
+}
+
+func activeIn(img *meta.Image) func(int32) bool {
+	return func(id int32) bool {
+		b := img.Broker(id)
+		return b != nil && b.Active()
+	}
+}
+
+// elect chooses a leader and returns the partition with it; false when nothing
+// changes or nobody may lead. The order is Kafka's: the leader there is, the
+// first replica in ISR (or, when ISR is empty, in ELR), and uncleanly the first
+// replica alive.
+//
+// Invariant: only an unclean election chooses a replica outside ISR and ELR.
+func elect(p *meta.Partition, kind election, active func(int32) bool) (meta.Partition, bool) {
+	next := *p
+	mayLead := func(r int32) bool {
+		return active(r) && (p.InSync(r) || len(p.ISR) == 0 && slices.Contains(p.ELR, r))
+	}
+	leader, dirty := meta.NoLeader, false
+	switch {
+	case kind == preferred:
+		if mayLead(p.Replicas[0]) {
+			leader = p.Replicas[0]
+		}
+	case p.Leader != meta.NoLeader && mayLead(p.Leader):
+		leader = p.Leader
+	default:
+		if i := slices.IndexFunc(p.Replicas, mayLead); i >= 0 {
+			leader = p.Replicas[i]
+		} else if i := slices.IndexFunc(p.Replicas, active); i >= 0 && kind == unclean {
+			leader, dirty = p.Replicas[i], true
+		}
+	}
+	if leader == p.Leader || leader == meta.NoLeader {
+		return next, false
+	}
+	next.Leader = leader
+	next.LeaderEpoch++
+	next.PartitionEpoch++
+	if dirty || !p.InSync(leader) {
+		next.ISR, next.ELR, next.LastELR = []int32{leader}, nil, nil
+		next.Recovering = dirty
+	}
+	return next, true
+}
+
+// EpochRaise names a partition whose leader asks for a new epoch.
+type EpochRaise struct {
+	Topic     meta.UUID
+	Partition int32
+	Epoch     int32 // the epoch it knows
+}
+
+// RaiseLeaderEpochs gives a leader that lost the end of its log in an unclean
+// stop a new epoch, so that clients that read the lost part notice. Whatever
+// the broker does not lead in that epoch (any more) is passed over.
+func RaiseLeaderEpochs(img *meta.Image, broker int32, brokerEpoch int64, asked []EpochRaise) ([]meta.Record, error) {
+	if err := checkBrokerEpoch(img, broker, brokerEpoch); err != nil {
+		return nil, err
+	}
+	var records []meta.Record
+	for i, a := range asked {
+		t := img.TopicByID(a.Topic)
+		if t == nil || slices.Contains(asked[:i], a) {
+			continue
+		}
+		p := t.Partition(a.Partition)
+		if p == nil || p.Leader != broker || p.LeaderEpoch != a.Epoch {
+			continue
+		}
+		next := *p
+		next.LeaderEpoch++
+		next.PartitionEpoch++
+		records = append(records, meta.PartitionRecord{Topic: t.ID, Index: a.Partition, Partition: next})
+	}
+	return records, nil
+}
+
+// ListReassignments answers which partitions are being moved; asking nil means
+// all.
+func ListReassignments(img *meta.Image, req *kmsg.ListPartitionReassignmentsRequest) *kmsg.ListPartitionReassignmentsResponse {
+	resp := req.ResponseKind().(*kmsg.ListPartitionReassignmentsResponse)
+	list := func(topic *meta.Topic, wanted func(int32) bool) {
+		if topic == nil {
+			return
+		}
+		t := kmsg.NewListPartitionReassignmentsResponseTopic()
+		t.Topic = topic.Name
+		for i, p := range topic.Partitions() {
+			if len(p.Adding)+len(p.Removing) == 0 || !wanted(i) {
+				continue
+			}
+			a := kmsg.NewListPartitionReassignmentsResponseTopicPartition()
+			a.Partition, a.Replicas, a.AddingReplicas, a.RemovingReplicas = i, p.Replicas, p.Adding, p.Removing
+			t.Partitions = append(t.Partitions, a)
+		}
+		if len(t.Partitions) > 0 {
+			resp.Topics = append(resp.Topics, t)
+		}
+	}
+	if req.Topics == nil {
+		for t := range img.Topics() {
+			list(t, func(int32) bool { return true })
+		}
+	}
+	for _, asked := range req.Topics {
+		list(img.Topic(asked.Topic), func(i int32) bool { return slices.Contains(asked.Partitions, i) })
+	}
+	return resp
+}

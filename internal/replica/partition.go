@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replica
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"gregor/internal/invariant"
+	"gregor/internal/meta"
+	"gregor/internal/replica/partition"
+	"gregor/internal/storage"
+)
+
+// Partition is one partition hosted here.
+//
+// Three locks, taken in this order and each only by this package:
+//
+//	turn   read-held across an append, write-held by a change of leadership:
+//	       when the change is made, no append of the old epoch is under way
+//	mu     guards the fields below it; a leaf but for the log's own lock; no
+//	       I/O beneath it
+//	log    the log's own
+//
+// What appends and reads need to know is published: role, config and log as
+// pointers to what does not change, hw and lso as numbers. A read takes no
+// lock here.
+type Partition struct {
+	table *Table
+	topic string
+	id    meta.UUID
+	index int32
+
+	turn   sync.RWMutex
+	role   atomic.Pointer[role]
+	config atomic.Pointer[TopicConfig]
+	log    atomic.Pointer[storage.Log] // nil: its directory is offline
+	hw     atomic.Int64
+	lso    atomic.Int64
+
+	mu       sync.Mutex
+	leader   *partition.Leader // nil: not the leader
+	ledSince int32             // first leader epoch of the unbroken lead
+	offline  bool
+	closed   bool // deleted, moved away, or the table is closed
+	end      int64
+	unseen   int // about the bytes between hw and end
+	// lostTail is the newest leader epoch in a log that may have lost records:
+	// this node leads again only in a newer one.
+	lostTail int32
+	gate     gate
+}
+
+// role is what this node is to the partition; never changed once published.
+type role struct {
+	leads     bool
+	epoch     int32
+	underMin  bool // fewer in-sync replicas than the minimum
+	hasPeers  bool
+	epochFrom int64 // log end when the epoch began
+	refusal   *kerr.Error
+}
+
+func (p *Partition) Topic() string { return p.topic }
+func (p *Partition) ID() [16]byte  { return p.id }
+func (p *Partition) Index() int32  { return p.index }
+
+// LeaderEpoch is the partition's leader epoch as this node knows it, and
+// whether it leads.
+func (p *Partition) LeaderEpoch() (epoch int32, leads bool) {
+	r := p.role.Load()
+	return r.epoch, r.leads
+}
+
+// Log is the partition's log, nil while its directory is offline. It is for
+// compaction and tools; records go through Append and Read.
+func (p *Partition) Log() *storage.Log { return p.log.Load() }
+
+// HighWatermark, LastStable, LogStart and LogEnd tell the partition's offsets.
+func (p *Partition) HighWatermark() int64 { return p.hw.Load() }
+func (p *Partition) LastStable() int64    { return p.lso.Load() }
+func (p *Partition) LogStart() int64 {
+	if l := p.log.Load(); l != nil {
+		return l.Start()
+	}
+	return -1
+}
+func (p *Partition) LogEnd() int64 {
+	if l := p.log.Load(); l != nil {
+		return l.End()
+	}
+	return -1
+}
+
+// Status is what metrics and tools show of a partition.
+type Status struct {
+	Leads           bool
+	Offline         bool
+	LeaderEpoch     int32
+	UnderMin        bool
+	AtMin           bool
+	UnderReplicated bool
+	Waiting         int // requests at its gate
+}
+
+func (p *Partition) Status() Status {
+	r := p.role.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Status{Leads: r.leads, LeaderEpoch: r.epoch, Offline: p.offline, Waiting: p.gate.waiting()}
+	if p.leader != nil {
+		s.UnderMin, s.AtMin, s.UnderReplicated = p.leader.UnderMin(), p.leader.AtMin(), p.leader.UnderReplicated()
+	}
+	return s
+}
+
+// bound is the end that an isolation level may read.
+func (p *Partition) bound(iso Isolation) int64 {
+	switch iso {
+	case ReadUncommitted:
+		return p.hw.Load()
+	case ReadCommitted:
+		return p.lso.Load()
+	default:
+		return p.log.Load().End()
+	}
+}
+
+// become takes the partition's new committed state. Leading begins or ends
+// here and nowhere else.
+func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
+	s := partition.State{
+		Leader: partition.Replica(m.Leader), LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch,
+		Replicas: replicas(m.Replicas), ISR: replicas(m.ISR),
+	}
+	p.mu.Lock()
+	if l := p.leader; l != nil && m.Leader == self && m.LeaderEpoch == l.State().LeaderEpoch {
+		p.settle(l.Changed(s, now))
+		p.publish()
+		p.mu.Unlock()
+		return nil
+	}
+	p.mu.Unlock()
+
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	log := p.log.Load()
+	leads := m.Leader == self && log != nil && m.LeaderEpoch > p.lostTail
+	if leads && log.LatestEpoch() < m.LeaderEpoch {
+		// Before any append, so that OffsetForLeaderEpoch is right from the
+		// election on.
+		if err := log.AssignEpoch(m.LeaderEpoch, log.End()); err != nil {
+			leads = false
+			defer p.failed(err)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !leads {
+		p.leader = nil
+		p.role.Store(&role{epoch: m.LeaderEpoch, refusal: kerr.NotLeaderForPartition})
+		p.gate.release()
+		return nil
+	}
+	if p.leader == nil {
+		p.ledSince = m.LeaderEpoch
+	}
+	var e partition.Effects
+	p.end = log.End()
+	p.leader, e = partition.Lead(p.rules(), partition.Replica(self), s, p.end, log.Flushed(), max(p.hw.Load(), log.HighWatermark()), now)
+	p.unseen = 0
+	e.Wake = true // also where the watermark stands still: it may be news here
+	p.settle(e)
+	p.publish()
+	// Readers come again and learn the new epoch; who waits for an append of
+	// the epoch before still waits, for the lead is unbroken.
+	for _, r := range p.gate.readers {
+		r.waker.Wake(manyBytes)
+	}
+	return nil
+}
+
+// rules are those of partition.Leader.
+func (p *Partition) rules() partition.Config {
+	c := p.config.Load()
+	return partition.Config{MinISR: max(c.MinISR, 1), Durable: c.Log.Durable, MaxLag: p.table.config.MaxLag}
+}
+
+// publish renews the role from the leader's state.
+func (p *Partition) publish() {
+	s := p.leader.State()
+	r := &role{
+		leads: true, epoch: s.LeaderEpoch, underMin: p.leader.UnderMin(),
+		hasPeers: len(s.Replicas) > 1, epochFrom: p.leader.EpochStart(),
+	}
+	if old := p.role.Load(); old == nil || *old != *r {
+		p.role.Store(r)
+	}
+}
+
+// configure takes the topic's new configuration.
+func (p *Partition) configure(c *TopicConfig, now time.Time) {
+	p.config.Store(c)
+	if log := p.log.Load(); log != nil {
+		log.Configure(c.Log)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leader != nil {
+		p.settle(p.leader.Configure(p.rules(), now))
+		p.publish()
+	}
+}
+
+// settle carries out what partition.Leader decided: the log learns the high
+// watermark first, because its stable bound depends on it, and then those at
+// the gate. mu is held.
+func (p *Partition) settle(e partition.Effects) {
+	if e.Propose != nil {
+		p.table.config.Controller.ChangeISR(p.id, p.index, e.Propose)
+	}
+	log := p.log.Load()
+	if !e.Wake || log == nil {
+		return
+	}
+	from := p.hw.Load()
+	invariant.Holds(e.HW >= from, "high watermark of %s-%d falls from %d to %d", p.topic, p.index, from, e.HW)
+	log.SetHighWatermark(e.HW)
+	seen := p.unseen
+	if e.HW < p.end {
+		// Not all of it: take the part that the offsets suggest.
+		seen = int(float64(seen) * float64(e.HW-from) / float64(p.end-from))
+	}
+	p.unseen -= seen
+	p.hw.Store(e.HW)
+	p.gate.committed(e.HW)
+	if e.HW > from {
+		p.gate.readable(ReadUncommitted, max(seen, 1))
+	}
+	stable := e.HW
+	if b := log.StableBound(); b >= 0 {
+		stable = min(stable, b)
+	}
+	if stable > p.lso.Load() {
+		p.lso.Store(stable)
+		p.gate.readable(ReadCommitted, max(seen, 1))
+	}
+}
+
+// wrote tells that the log now ends at end, n bytes on.
+func (p *Partition) wrote(end, flushed int64, n int, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leader == nil {
+		return
+	}
+	p.unseen += n
+	moved := end > p.end
+	p.end = max(p.end, end)
+	p.settle(p.leader.Wrote(end, flushed, now))
+	if moved {
+		p.gate.readable(ReadAll, n)
+	}
+}
+
+// flushed is called by the directory's committer: everything below end is
+// durable.
+func (p *Partition) flushed(end int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leader != nil {
+		p.settle(p.leader.Wrote(end, end, p.now()))
+	}
+}
+
+// now spares the clock where there is nobody to be late.
+func (p *Partition) now() time.Time {
+	if r := p.role.Load(); r != nil && r.hasPeers {
+		return time.Now()
+	}
+	return time.Time{}
+}
+
+// failed takes the partition offline when err says that its directory is.
+func (p *Partition) failed(err error) {
+	if asKafka(err) == kerr.KafkaStorageError && p.log.Load().Dir().Err() != nil {
+		p.goOffline()
+	}
+}
+
+// goOffline: the directory has failed. Everybody who waits is told.
+func (p *Partition) goOffline() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.offline {
+		return
+	}
+	p.offline = true
+	p.leader = nil
+	p.role.Store(&role{epoch: p.role.Load().epoch, refusal: kerr.KafkaStorageError})
+	p.gate.release()
+}
+
+// close ends the hosting: the partition was deleted or the table is closed.
+func (p *Partition) close(refusal *kerr.Error) {
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.leader = nil
+	p.role.Store(&role{epoch: p.role.Load().epoch, refusal: refusal})
+	p.gate.release()
+}
+
+func replicas(ids []int32) []partition.Replica {
+	rs := make([]partition.Replica, len(ids))
+	for i, id := range ids {
+		rs[i] = partition.Replica(id)
+	}
+	return rs
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package partition
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+var t0 = time.Unix(1000, 0)
+
+func at(s int) time.Time { return t0.Add(time.Duration(s) * time.Second) }
+
+func lead(t *testing.T, c Config, isr ...Replica) *Leader {
+	t.Helper()
+	if c.MaxLag == 0 {
+		c.MaxLag = 30 * time.Second
+	}
+	l, _ := Lead(c, 1, State{Leader: 1, LeaderEpoch: 5, PartitionEpoch: 7, Replicas: []Replica{1, 2, 3}, ISR: isr}, 100, 100, 50, t0)
+	return l
+}
+
+func TestAloneFollowsItsOwnLog(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		durable bool
+		want    []int64
+	}{{false, []int64{10, 10, 15}}, {true, []int64{0, 8, 15}}} {
+		l, e := Lead(Config{MinISR: 1, Durable: c.durable}, 1, State{Leader: 1, Replicas: []Replica{1}, ISR: []Replica{1}}, 0, 0, 0, t0)
+		if e.HW != 0 || e.Wake {
+			t.Fatalf("an empty log moved: %+v", e)
+		}
+		got := []int64{l.Wrote(10, 0, t0).HW, l.Wrote(10, 8, t0).HW, l.Wrote(15, 15, t0).HW}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("durable %v: high watermarks %v, want %v", c.durable, got, c.want)
+		}
+		if e := l.Wrote(12, 12, t0); e.Wake || e.HW != 15 {
+			t.Errorf("a late event moved it: %+v", e)
+		}
+	}
+}
+
+func TestSlowestMemberBoundsTheHighWatermark(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1}, 1, 2, 3)
+	if e := l.Fetched(2, 100, 100, at(1)); e.Wake {
+		t.Fatalf("moved without having heard of 3: %+v", e)
+	}
+	if e := l.Fetched(3, 80, 80, at(1)); e.HW != 80 || !e.Wake {
+		t.Fatalf("%+v, want 80", e)
+	}
+	if e := l.Fetched(3, 100, 0, at(2)); e.HW != 100 {
+		t.Fatalf("%+v: flushed ends count in durable partitions only", e)
+	}
+}
+
+func TestDurableCountsFlushedEnds(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1, Durable: true}, 1, 2)
+	if e := l.Fetched(2, 100, 70, at(1)); e.HW != 70 {
+		t.Fatalf("%+v, want 70", e)
+	}
+	l.Wrote(120, 100, at(1))
+	if e := l.Fetched(2, 120, 120, at(1)); e.HW != 100 {
+		t.Fatalf("%+v: the leader has flushed only to 100", e)
+	}
+}
+
+func TestStandsStillBelowMinISR(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 2}, 1)
+	if err := l.Admit(true); err != ErrNotEnoughReplicas {
+		t.Errorf("acks=all admitted: %v", err)
+	}
+	if err := l.Admit(false); err != nil {
+		t.Errorf("acks=1 refused: %v", err)
+	}
+	if e := l.Wrote(150, 150, at(1)); e.Wake || e.HW != 50 || l.Kept() {
+		t.Errorf("%+v, kept %v", e, l.Kept())
+	}
+	l.Eligible(2, true, at(1))
+	e := l.Fetched(2, 150, 150, at(2))
+	if e.Propose == nil || !slices.Equal(e.Propose.ISR, []Replica{1, 2}) || e.Propose.PartitionEpoch != 7 {
+		t.Fatalf("no proposal to join: %+v", e)
+	}
+	if !l.Kept() {
+		t.Error("the maximal set counts for what was appended")
+	}
+	if e := l.Fetched(2, 150, 150, at(3)); e.Propose != nil {
+		t.Error("a second proposal while one is on its way")
+	}
+	if e := l.Changed(State{Leader: 1, LeaderEpoch: 5, PartitionEpoch: 8, Replicas: []Replica{1, 2, 3}, ISR: []Replica{1, 2}}, at(4)); e.HW != 150 || !e.Wake {
+		t.Fatalf("%+v: the committed set has two members now", e)
+	}
+}
+
+func TestMinISRIsAtMostTheReplicas(t *testing.T) {
+	t.Parallel()
+	l, _ := Lead(Config{MinISR: 2}, 1, State{Leader: 1, Replicas: []Replica{1}, ISR: []Replica{1}}, 0, 0, 0, t0)
+	if e := l.Wrote(5, 5, t0); e.HW != 5 || l.Admit(true) != nil {
+		t.Errorf("one replica cannot have two in sync: %+v", e)
+	}
+}
+
+func TestJoinsOnlyFromTheEpochStartOn(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1}, 1, 2)
+	l.Eligible(3, true, at(1))
+	if e := l.Fetched(3, 60, 60, at(1)); e.Propose != nil {
+		t.Error("joined at 60, where the epoch began at 100")
+	}
+	if e := l.Fetched(3, 100, 100, at(2)); e.Propose == nil {
+		t.Error("did not join at the start of the epoch")
+	}
+	m := lead(t, Config{MinISR: 1}, 1, 2)
+	if e := m.Fetched(3, 100, 100, at(2)); e.Propose != nil {
+		t.Error("joined though not eligible")
+	}
+}
+
+func TestLaggardLeavesAndTheProposalIsConservative(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1}, 1, 2, 3)
+	l.Fetched(2, 100, 100, at(1))
+	l.Fetched(3, 90, 90, at(1))
+	l.Wrote(200, 200, at(20))
+	l.Fetched(2, 200, 200, at(25))
+	if e := l.Tick(at(29)); e.Propose != nil {
+		t.Fatalf("3 was caught up by the election at 0: %+v", e)
+	}
+	e := l.Tick(at(31))
+	if e.Propose == nil || !slices.Equal(e.Propose.ISR, []Replica{1, 2}) {
+		t.Fatalf("%+v", e)
+	}
+	if e.HW != 90 {
+		t.Errorf("high watermark %d passed replica 3, which is a member until the controller says no", e.HW)
+	}
+	if e := l.Refused(e.Propose, at(32)); e.HW != 90 || l.Proposed() {
+		t.Errorf("%+v", e)
+	}
+	l.Tick(at(33))
+	if e := l.Changed(State{Leader: 1, LeaderEpoch: 5, PartitionEpoch: 8, Replicas: []Replica{1, 2, 3}, ISR: []Replica{1, 2}}, at(34)); e.HW != 200 {
+		t.Errorf("%+v, want 200 without replica 3", e)
+	}
+}
+
+// A follower that always fetches up to where the leader was a fetch ago never
+// reaches the end of a busy log, and is in sync all the same.
+func TestSteadyFollowerIsCaughtUp(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1}, 1, 2)
+	end := int64(100)
+	for s := range 100 {
+		l.Fetched(2, end, end, at(s))
+		end += 10
+		l.Wrote(end, end, at(s))
+		if e := l.Tick(at(s)); e.Propose != nil {
+			t.Fatalf("thrown out after %d s: %+v", s, e.Propose)
+		}
+	}
+}
+
+func TestCaughtUpOutsiderHoldsTheHighWatermarkBack(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1}, 1)
+	if l.HW() != 100 {
+		t.Fatalf("high watermark %d", l.HW())
+	}
+	l.Eligible(2, true, at(1))
+	l.Fetched(2, 100, 100, at(1))
+	if e := l.Wrote(150, 150, at(2)); e.HW != 100 {
+		t.Errorf("%+v: replica 2 is about to join and would be left behind", e)
+	}
+	if e := l.Eligible(2, false, at(3)); e.HW != 100 {
+		t.Errorf("%+v: it is a member of the proposed set still", e)
+	}
+}
+
+func TestStaleStateIsIgnored(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1}, 1, 2, 3)
+	if e := l.Changed(State{Leader: 1, LeaderEpoch: 5, PartitionEpoch: 7, Replicas: []Replica{1}, ISR: []Replica{1}}, at(1)); e.Wake || len(l.State().ISR) != 3 {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestLowWatermark(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1}, 1, 2)
+	l.Eligible(2, true, t0)
+	l.Started(2, 20)
+	l.Started(3, 10) // dead
+	if got := l.LowWatermark(40); got != 20 {
+		t.Errorf("low watermark %d, want 20", got)
+	}
+}
+
+func TestFollower(t *testing.T) {
+	t.Parallel()
+	f := Follow(true, 100, 80, 50)
+	if e := f.Heard(90); e.HW != 80 || !e.Wake {
+		t.Errorf("%+v: only 80 is flushed", e)
+	}
+	f.Wrote(100, 100)
+	if e := f.Heard(90); e.HW != 90 {
+		t.Errorf("%+v", e)
+	}
+	if cut, again := f.Diverged(4, 70, 4, 95); cut != 70 || again {
+		t.Errorf("cut %d, again %v", cut, again)
+	}
+	if cut, again := f.Diverged(4, 70, 3, 60); cut != 60 || !again {
+		t.Errorf("cut %d, again %v: epoch 4 is not known here", cut, again)
+	}
+	f.Truncated(70)
+	if f.HW() != 70 {
+		t.Errorf("high watermark %d past the end 70", f.HW())
+	}
+}

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replica
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"gregor/internal/meta"
+	"gregor/internal/replica/partition"
+	"gregor/internal/storage"
+)
+
+// Controller is what the table asks of the cluster's controller. No method may
+// block or call back; answers come as metadata, through Apply.
+type Controller interface {
+	// RaiseEpoch asks for a leader epoch above epoch, because the log may have
+	// lost records of that epoch which clients have seen. It may come again.
+	RaiseEpoch(topic [16]byte, partition, epoch int32)
+	// ChangeISR proposes an in-sync set. Refused tells the partition that it
+	// was not accepted.
+	ChangeISR(topic [16]byte, partition int32, c *partition.ISRChange)
+}
+
+// Config is what a Table needs.
+type Config struct {
+	NodeID     int32
+	Controller Controller
+	// Topic gives a topic's configuration under an image's metadata. The
+	// result is kept and never changed.
+	Topic  func(img *meta.Image, name string) *TopicConfig
+	MaxLag time.Duration // replica.lag.time.max.ms; 30 s
+	// Events are told of what happens in the directories. The table takes
+	// what concerns it first.
+	Events storage.Events
+	// Stray is told of a log on disk that the metadata does not know. It is
+	// left alone: a lost metadata log must not take the data with it.
+	Stray func(dir string, n storage.Name)
+}
+
+// Table is the partitions hosted by this node.
+//
+// Apply, AddDir and Close belong to one goroutine, that which publishes
+// metadata; everything else may be called from any. mu guards the maps only
+// and is the first in the order table, partition, log.
+type Table struct {
+	config Config
+	dirs   []*storage.Dir
+
+	mu     sync.RWMutex
+	topics map[string]*topic
+	ids    map[meta.UUID]*topic
+	byLog  map[*storage.Log]*Partition
+
+	failing sync.WaitGroup // goroutines that take a failed directory's partitions offline
+}
+
+// topic holds the partitions hosted here at their index; others are nil. It
+// belongs to the table's mutex.
+type topic struct {
+	name       string
+	id         meta.UUID
+	partitions []*Partition
+	hosted     int // those that are not nil
+}
+
+// NewTable makes a table without directories. Open those with Events and give
+// them to AddDir before the first Apply.
+func NewTable(c Config) *Table {
+	c.MaxLag = cmp.Or(c.MaxLag, 30*time.Second)
+	return &Table{
+		config: c, topics: map[string]*topic{}, ids: map[meta.UUID]*topic{}, byLog: map[*storage.Log]*Partition{},
+	}
+}
+
+// Events are those to open the table's directories with.
+func (t *Table) Events() storage.Events {
+	e := t.config.Events
+	e.Flushed = func(l *storage.Log, end int64) {
+		if p := t.ofLog(l); p != nil {
+			p.flushed(end)
+		}
+		if t.config.Events.Flushed != nil {
+			t.config.Events.Flushed(l, end)
+		}
+	}
+	e.DirFailed = func(dir string, err error) {
+		// On a goroutine of its own: the event may come beneath a log's lock.
+		// Close waits for it.
+		t.failing.Add(1)
+		go func() {
+			defer t.failing.Done()
+			t.dirFailed(dir)
+		}()
+		if t.config.Events.DirFailed != nil {
+			t.config.Events.DirFailed(dir, err)
+		}
+	}
+	return e
+}
+
+// AddDir adds a directory, which the caller goes on to own and closes after
+// the table.
+func (t *Table) AddDir(d *storage.Dir) { t.dirs = append(t.dirs, d) }
+
+// Dirs are the table's directories.
+func (t *Table) Dirs() []*storage.Dir { return t.dirs }
+
+// Get returns a hosted partition, or nil. topic is borrowed.
+func (t *Table) Get(topic []byte, index int32) *Partition {
+	t.mu.RLock()
+	p := t.topics[string(topic)].at(index)
+	t.mu.RUnlock()
+	return p
+}
+
+// Named is Get for a string.
+func (t *Table) Named(topic string, index int32) *Partition {
+	t.mu.RLock()
+	p := t.topics[topic].at(index)
+	t.mu.RUnlock()
+	return p
+}
+
+// ByID returns a hosted partition, or nil.
+func (t *Table) ByID(id [16]byte, index int32) *Partition {
+	t.mu.RLock()
+	p := t.ids[id].at(index)
+	t.mu.RUnlock()
+	return p
+}
+
+// All returns every hosted partition, by topic and index.
+func (t *Table) All() []*Partition {
+	t.mu.RLock()
+	var all []*Partition
+	for _, x := range t.topics {
+		for _, p := range x.partitions {
+			if p != nil {
+				all = append(all, p)
+			}
+		}
+	}
+	t.mu.RUnlock()
+	slices.SortFunc(all, func(a, b *Partition) int {
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.index, b.index))
+	})
+	return all
+}
+
+func (x *topic) at(i int32) *Partition {
+	if x == nil || i < 0 || int(i) >= len(x.partitions) {
+		return nil
+	}
+	return x.partitions[i]
+}
+
+func (t *Table) ofLog(l *storage.Log) *Partition {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byLog[l]
+}
+
+// Apply carries out what metadata says: it creates, deletes and configures
+// partitions and begins or ends leading them. A partition whose log cannot be
+// opened is hosted offline. The error joins what went wrong; everything else
+// was done all the same.
+func (t *Table) Apply(d *meta.Delta) error {
+	now := time.Now()
+	var errs []error
+	// What goes, goes first: a topic made anew needs the name on disk.
+	for c := range d.TopicChanges() {
+		gone := c.New == nil || c.Recreated()
+		for i, pc := range c.Partitions() {
+			if pc.Old == nil || !pc.Old.HasReplica(t.config.NodeID) {
+				continue
+			}
+			if gone || pc.New == nil || !pc.New.HasReplica(t.config.NodeID) {
+				refusal := kerr.NotLeaderForPartition
+				if gone {
+					refusal = kerr.UnknownTopicOrPartition
+				}
+				if err := t.drop(c.Old, i, refusal); err != nil {
+					errs = append(errs, err)
+				}
+			}
+		}
+	}
+	for c := range d.TopicChanges() {
+		if c.New == nil {
+			continue
+		}
+		var config *TopicConfig
+		for i, pc := range c.Partitions() {
+			if pc.New == nil || !pc.New.HasReplica(t.config.NodeID) {
+				continue
+			}
+			p := t.ByID(c.New.ID, i)
+			if p == nil {
+				if config == nil {
+					config = t.config.Topic(d.New, c.Name)
+				}
+				var err error
+				if p, err = t.host(c.New, i, pc.New, config); err != nil {
+					errs = append(errs, err)
+				}
+			}
+			if err := p.become(pc.New, t.config.NodeID, now); err != nil {
+				errs = append(errs, err)
+			}
+			t.askForEpoch(p, pc.New)
+		}
+	}
+	t.configure(d, now)
+	return errors.Join(errs...)
+}
+
+// configure passes on changed settings: a topic's to that topic, the broker's
+// to all.
+func (t *Table) configure(d *meta.Delta, now time.Time) {
+	names := map[string]bool{}
+	for _, r := range d.Configs {
+		switch r.Type {
+		case meta.TopicResource:
+			names[r.Name] = true
+		case meta.BrokerResource:
+			for n := range t.topics {
+				names[n] = true
+			}
+		}
+	}
+	for n := range names {
+		if d.New.Topic(n) == nil {
+			continue
+		}
+		// Only this goroutine changes the maps, so it may read them bare.
+		x := t.topics[n]
+		if x == nil {
+			continue
+		}
+		config := t.config.Topic(d.New, n)
+		for _, p := range x.partitions {
+			if p != nil {
+				p.configure(config, now)
+			}
+		}
+	}
+}
+
+// host opens or makes the log of a partition and adds it to the table. On an
+// error it is there, offline.
+func (t *Table) host(mt *meta.Topic, i int32, m *meta.Partition, c *TopicConfig) (*Partition, error) {
+	p := &Partition{table: t, topic: mt.Name, id: mt.ID, index: i, lostTail: -1}
+	p.config.Store(c)
+	p.role.Store(&role{epoch: -1, refusal: kerr.NotLeaderForPartition})
+	log, err := t.open(storage.Name{Topic: mt.Name, Partition: i}, mt.ID, m.Dir(t.config.NodeID), c.Log)
+	if err != nil {
+		p.offline = true
+		p.role.Store(&role{epoch: -1, refusal: kerr.KafkaStorageError})
+	} else {
+		p.log.Store(log)
+		if log.Recovery().LostTail {
+			p.lostTail = max(log.LatestEpoch(), m.LeaderEpoch)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := t.ids[mt.ID]
+	if x == nil {
+		x = &topic{name: mt.Name, id: mt.ID}
+		t.topics[mt.Name], t.ids[mt.ID] = x, x
+	}
+	for int(i) >= len(x.partitions) {
+		x.partitions = append(x.partitions, nil)
+	}
+	x.partitions[i] = p
+	x.hosted++
+	if log != nil {
+		t.byLog[log] = p
+	}
+	return p, err
+}
+
+// open finds the directory: the one that metadata names, else the one that has
+// the log, else the online one with the fewest.
+func (t *Table) open(n storage.Name, id, dir meta.UUID, c storage.LogConfig) (*storage.Log, error) {
+	d := t.dirFor(n, dir)
+	if d == nil {
+		return nil, fmt.Errorf("open %s: %w", n, storage.ErrDirFailed)
+	}
+	c.Create = true
+	log, err := d.Open(n, id, c)
+	if errors.Is(err, storage.ErrWrongTopicID) {
+		// What is on disk is the topic that had the name before, deleted while
+		// this node was away.
+		if err = d.Delete(n); err == nil {
+			log, err = d.Open(n, id, c)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s in %s: %w", n, d.Path(), err)
+	}
+	return log, nil
+}
+
+func (t *Table) dirFor(n storage.Name, want meta.UUID) *storage.Dir {
+	if len(t.dirs) == 1 {
+		return t.dirs[0]
+	}
+	var best *storage.Dir
+	fewest := 0
+	for _, d := range t.dirs {
+		if d.ID() == want && want != meta.DirUnassigned {
+			return d
+		}
+		if d.Err() != nil {
+			continue
+		}
+		if slices.Contains(d.Logs(), n) {
+			return d
+		}
+		if k := len(d.Logs()); best == nil || k < fewest {
+			best, fewest = d, k
+		}
+	}
+	return best
+}
+
+// drop ends the hosting of a partition and removes its log.
+func (t *Table) drop(mt *meta.Topic, i int32, refusal *kerr.Error) error {
+	t.mu.Lock()
+	x := t.ids[mt.ID]
+	p := x.at(i)
+	if p == nil {
+		t.mu.Unlock()
+		return nil
+	}
+	x.partitions[i] = nil
+	if x.hosted--; x.hosted == 0 {
+		delete(t.topics, mt.Name)
+		delete(t.ids, mt.ID)
+	}
+	log := p.log.Load()
+	delete(t.byLog, log)
+	t.mu.Unlock()
+
+	p.close(refusal)
+	if log == nil {
+		return nil
+	}
+	if err := log.Dir().Delete(storage.Name{Topic: p.topic, Partition: p.index}); err != nil && !errors.Is(err, storage.ErrDirFailed) {
+		return fmt.Errorf("delete %s-%d: %w", p.topic, p.index, err)
+	}
+	return nil
+}
+
+// askForEpoch: a log that may have lost its tail is led in a newer epoch only.
+func (t *Table) askForEpoch(p *Partition, m *meta.Partition) {
+	if m.Leader == t.config.NodeID && m.LeaderEpoch <= p.lostTail && p.log.Load() != nil {
+		t.config.Controller.RaiseEpoch(p.id, p.index, m.LeaderEpoch)
+	}
+}
+
+// Strays tells Config.Stray of the logs on disk that img does not place here.
+// Call it once img is what the cluster has committed.
+func (t *Table) Strays(img *meta.Image, except ...storage.Name) {
+	if t.config.Stray == nil {
+		return
+	}
+	for _, d := range t.dirs {
+		for _, n := range d.Logs() {
+			if p := t.Named(n.Topic, n.Partition); p == nil && !slices.Contains(except, n) {
+				t.config.Stray(d.Path(), n)
+			}
+		}
+	}
+}
+
+// Tick proposes to drop replicas that lag, and asks again for leader epochs
+// that have not come. Call it every half of Config.MaxLag.
+func (t *Table) Tick(now time.Time) {
+	for _, p := range t.All() {
+		p.mu.Lock()
+		if p.leader != nil {
+			p.settle(p.leader.Tick(now))
+			p.publish()
+		}
+		p.mu.Unlock()
+	}
+}
+
+// Refused tells that the controller did not accept an in-sync set.
+func (t *Table) Refused(id [16]byte, index int32, c *partition.ISRChange) {
+	if p := t.ByID(id, index); p != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.leader != nil {
+			p.settle(p.leader.Refused(c, time.Now()))
+		}
+	}
+}
+
+func (t *Table) dirFailed(dir string) {
+	for _, p := range t.All() {
+		if l := p.log.Load(); l != nil && l.Dir().Path() == dir {
+			p.goOffline()
+		}
+	}
+}
+
+// Close ends all hosting: appends and reads are refused and everybody who
+// waits is told. The directories are the caller's to close, afterwards.
+func (t *Table) Close() {
+	for _, p := range t.All() {
+		p.close(kerr.NotLeaderForPartition)
+	}
+	t.failing.Wait()
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// OS returns the operating system's file system.
+func OS() FS { return osFS{} }
+
+// IsNoSpace tells whether err means that a disk or a quota is full, on any
+// system and for any FS.
+func IsNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || isSystemNoSpace(err)
+}
+
+type osFS struct{}
+
+func (osFS) Create(name string) (File, error) {
+	return wrap(openFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644))
+}
+func (osFS) OpenRW(name string) (File, error) { return wrap(openFile(name, os.O_RDWR, 0)) }
+func (osFS) Open(name string) (File, error)   { return wrap(openFile(name, os.O_RDONLY, 0)) }
+
+func (osFS) Remove(name string) error             { return os.Remove(name) }
+func (osFS) RemoveAll(name string) error          { return os.RemoveAll(name) }
+func (osFS) Rename(oldName, newName string) error { return os.Rename(oldName, newName) }
+func (osFS) MkdirAll(name string) error           { return os.MkdirAll(name, 0o755) }
+
+func (osFS) List(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
+func (osFS) Stat(name string) (fs.FileInfo, error)  { return os.Stat(name) }
+func (osFS) SyncDir(dir string) error               { return syncDir(dir) }
+func (osFS) SyncFS(dir string) error                { return syncFS(dir) }
+func (osFS) Lock(name string) (io.Closer, error)    { return lock(name) }
+func (osFS) Usage(dir string) (Usage, error)        { return usage(dir) }
+
+func wrap(f *os.File, err error) (File, error) {
+	if err != nil {
+		return nil, err // not a nil *osFile in an interface
+	}
+	return &osFile{f}, nil
+}
+
+// osFile adds to os.File what a log needs; the rest is os.File's own.
+type osFile struct{ *os.File }
+
+func (f *osFile) Size() (int64, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return fi.Size(), nil
+}
+
+func (f *osFile) Datasync() error {
+	return f.control("fdatasync", datasync)
+}
+
+func (f *osFile) Preallocate(off, n int64) error {
+	if n <= 0 {
+		return nil
+	}
+	return f.control("preallocate", func(fd uintptr) error { return preallocate(fd, off, n) })
+}
+
+func (f *osFile) DropCache(off, n int64) {
+	_ = f.control("fadvise", func(fd uintptr) error { dropCache(fd, off, n); return nil })
+}
+
+// SysFd is valid while the file is open; the caller keeps it so.
+func (f *osFile) SysFd() (uintptr, bool) { return f.Fd(), true }
+
+// control calls fn with the descriptor, which a concurrent Close cannot
+// recycle meanwhile.
+func (f *osFile) control(op string, fn func(fd uintptr) error) error {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ferr error
+	if err := rc.Control(func(fd uintptr) { ferr = fn(fd) }); err != nil {
+		return err
+	}
+	if ferr != nil {
+		return &fs.PathError{Op: op, Path: f.Name(), Err: ferr}
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// kafkajs through the verbs of interop/README.md.
+const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, logLevel } = require('kafkajs')
+const lz4 = require('lz4-napi')
+const zstd = require('@bokuweb/zstd-wasm')
+
+CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy')
+CompressionCodecs[CompressionTypes.LZ4] = () => ({
+  compress: async e => lz4.compressFrameSync(e.buffer),
+  decompress: async b => lz4.decompressFrameSync(b),
+})
+CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+  compress: async e => Buffer.from(zstd.compress(e.buffer)),
+  decompress: async b => Buffer.from(zstd.decompress(b)),
+})
+
+const verb = process.argv[2]
+const a = Object.fromEntries(process.argv.slice(3).map(x => [x.slice(0, x.indexOf('=')), x.slice(x.indexOf('=') + 1)]))
+const num = (k, d) => parseInt(a[k] ?? d)
+const yes = k => a[k] === '1'
+const out = o => process.stdout.write(JSON.stringify(o) + '\n')
+const kafka = new Kafka({ clientId: 'kafkajs-interop', brokers: a.bootstrap.split(','), logLevel: logLevel.NOTHING })
+const sleep = ms => new Promise(r => setTimeout(r, ms))
+
+const table = new Uint32Array(256).map((_, n) => { for (let k = 0; k < 8; k++) n = n & 1 ? (n >>> 1) ^ 0xedb88320 : n >>> 1; return n >>> 0 })
+const crc32 = b => { let c = 0xffffffff; for (const x of b) c = (c >>> 8) ^ table[(c ^ x) & 255]; return (c ^ 0xffffffff) >>> 0 }
+
+function payload (i, size) {
+  const b = Buffer.alloc(size)
+  for (let k = 0; k < size; k++) b[k] = 97 + k % 26
+  b.write(`${i}|`.slice(0, size))
+  return b
+}
+
+function record (p, m) {
+  const h = Object.entries(m.headers ?? {}).map(([k, v]) => `${k}=${v};`).join('')
+  const v = m.value
+  out({ p, o: Number(m.offset), i: parseInt(v.toString('latin1').split('|')[0]), len: v.length, crc: crc32(v), key: (m.key ?? '').toString(), h })
+}
+
+async function produce () {
+  const codecs = { none: 0, gzip: 1, snappy: 2, lz4: 3, zstd: 4 }
+  const p = kafka.producer({ idempotent: yes('idempotent'), maxInFlightRequests: yes('idempotent') ? 1 : 5 })
+  await p.connect()
+  const start = num('start', 0); const n = num('n', 1); const size = num('size', 100)
+  for (let i = start; i < start + n;) {
+    const messages = []
+    for (; i < start + n && messages.length < 50; i++) {
+      messages.push({ key: yes('keyed') ? `key-${i % 17}` : null, value: payload(i, size), headers: yes('headers') ? { [`h-${i}`]: `v-${i}` } : {} })
+    }
+    // kafkajs reports base offsets by partition, not one a record
+    const r = await p.send({ topic: a.topic, acks: (a.acks ?? 'all') === 'all' ? -1 : 1, compression: codecs[a.codec ?? 'none'], messages })
+    if (r.some(x => x.errorCode !== 0)) throw new Error(JSON.stringify(r))
+  }
+  await p.disconnect()
+  out({ done: true })
+}
+
+// consume reads with a group of its own: kafkajs has no consumer without one.
+async function consume () {
+  const ad = kafka.admin()
+  await ad.connect()
+  const from = a.from ?? 'start'
+  const at = from === 'start' ? (await ad.fetchTopicOffsets(a.topic)).map(o => ({ partition: o.partition, offset: o.low }))
+    : from === 'end' ? (await ad.fetchTopicOffsets(a.topic)).map(o => ({ partition: o.partition, offset: o.high }))
+      : await ad.fetchTopicOffsetsByTimestamp(a.topic, Number(from.slice(5)))
+  const groupId = `reader-${process.pid}-${Date.now()}`
+  await ad.setOffsets({ groupId, topic: a.topic, partitions: at })
+  await ad.disconnect()
+  const c = kafka.consumer({ groupId, sessionTimeout: 6000, rebalanceTimeout: 6000 })
+  let got = 0; let finish
+  const done = new Promise(r => { finish = r })
+  await c.connect()
+  await c.subscribe({ topic: a.topic, fromBeginning: true })
+  c.on(c.events.GROUP_JOIN, () => out({ ready: true }))
+  await c.run({ eachMessage: async ({ partition, message }) => { record(partition, message); if (++got === num('n', 1)) finish() } })
+  await Promise.race([done, sleep(1000 * num('timeout', 30)).then(() => { throw new Error(`got ${got} of ${a.n}`) })])
+  await c.disconnect()
+  out({ done: true })
+}
+
+async function group () {
+  const c = kafka.consumer({ groupId: a.group, sessionTimeout: 6000, heartbeatInterval: 500, rebalanceTimeout: 6000 })
+  await c.connect()
+  await c.subscribe({ topic: a.topic, fromBeginning: true })
+  c.on(c.events.GROUP_JOIN, e => out({ assigned: (e.payload.memberAssignment[a.topic] ?? []).sort((x, y) => x - y) }))
+  c.on(c.events.REBALANCING, () => out({ assigned: [] }))
+  await c.run({ eachMessage: async ({ partition, message }) => record(partition, message) })
+  await new Promise(r => { process.stdin.on('end', r); process.stdin.resume() })
+  await c.disconnect()
+  out({ done: true })
+}
+
+function step (s, ok) {
+  out({ step: s, ok })
+  if (!ok) process.exit(3)
+}
+
+async function admin () {
+  const ad = kafka.admin(); const topic = a.topic; const groupId = a.group
+  await ad.connect()
+  await ad.createTopics({ topics: [{ topic, numPartitions: 3, replicationFactor: 1, configEntries: [{ name: 'retention.ms', value: '3600000' }] }] })
+  step('create', (await ad.listTopics()).includes(topic))
+  step('describe', (await ad.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length === 3)
+  const res = { type: ConfigResourceTypes.TOPIC, name: topic }
+  const value = async () => (await ad.describeConfigs({ resources: [res], includeSynonyms: false })).resources[0].configEntries.find(e => e.configName === 'retention.ms').configValue
+  step('config', await value() === '3600000')
+  await ad.alterConfigs({ resources: [{ ...res, configEntries: [{ name: 'retention.ms', value: '7200000' }] }] })
+  step('alter', await value() === '7200000')
+  await ad.createPartitions({ topicPartitions: [{ topic, count: 5 }] })
+  step('partitions', (await ad.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length === 5)
+  step('exists', await ad.createTopics({ topics: [{ topic, numPartitions: 3 }] }) === false)
+  const p = kafka.producer()
+  await p.connect()
+  for (let i = 0; i < 10; i++) await p.send({ topic, messages: [{ partition: 0, value: payload(i, 50) }] })
+  await p.disconnect()
+  await ad.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '4' }] })
+  const o = (await ad.fetchTopicOffsets(topic)).find(x => x.partition === 0)
+  step('offsets', o.low === '4' && o.high === '10')
+  await ad.setOffsets({ groupId, topic, partitions: [{ partition: 0, offset: '7' }] })
+  step('commit', (await ad.fetchOffsets({ groupId, topics: [topic] }))[0].partitions.find(x => x.partition === 0).offset === '7')
+  step('groups', (await ad.listGroups()).groups.some(g => g.groupId === groupId))
+  await ad.deleteGroups([groupId])
+  step('group-delete', (await ad.listGroups()).groups.every(g => g.groupId !== groupId))
+  step('cluster', (await ad.describeCluster()).brokers.length >= 1)
+  await ad.deleteTopics({ topics: [topic] })
+  step('delete', !(await ad.listTopics()).includes(topic))
+  await ad.disconnect()
+  out({ done: true })
+}
+
+zstd.init().then(() => ({ produce, consume, group, admin })[verb]())
+  .then(() => process.exit(0), e => { console.error(e); process.exit(1) })
