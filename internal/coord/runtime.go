@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"gregor/internal/batch"
 )
 
 // Config says how a Runtime runs its shards.
@@ -22,6 +24,9 @@ type Config[S Shard] struct {
 
 	// LoadBytes is how much is read of a log at once (offsets.load.buffer.size).
 	LoadBytes int
+
+	// Codec compresses what shards write (offsets.topic.compression.codec).
+	Codec batch.Codec
 
 	Events Events
 }
