@@ -88,6 +88,8 @@ func (h *Hosted) Leader(topic string, index int32, listener string) Leader {
 // pointer wide, so that an interface holds it without allocating.
 type hosted struct{ p *replica.Partition }
 
+func (h hosted) Topic() string { return h.p.Topic() }
+
 func (h hosted) Append(records []byte, o AppendOptions) (Appended, error) {
 	r, err := h.p.Append(records, o.Acks, replica.AppendOptions{
 		ExpectedEpoch: replica.NoEpoch,
