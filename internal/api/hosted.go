@@ -43,6 +43,14 @@ func (h *Hosted) Get(topic []byte, index int32) (Partition, error) {
 	return nil, kerr.UnknownTopicOrPartition
 }
 
+func (h *Hosted) GetName(topic string, index int32) (Partition, error) {
+	p, err := h.Find(topic, index)
+	if err != nil {
+		return nil, err
+	}
+	return hosted{p}, nil
+}
+
 func (h *Hosted) GetByID(id [16]byte, index int32) (Partition, error) {
 	if p := h.Table.ByID(id, index); p != nil {
 		return hosted{p}, nil
