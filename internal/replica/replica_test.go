@@ -482,53 +482,6 @@ func TestStrayLogsAreReportedAndLeft(t *testing.T) {
 	w.stop()
 }
 
-func TestLeaderLog(t *testing.T) {
-	t.Parallel()
-	h := newHeldSyncs()
-	w := begin(t, h, 1)
-	p := w.topic(1, "__consumer_offsets", 1, nil)[0]
-	l, err := p.LeaderLog()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.hold()
-	end, err := l.Append(records(t, 0, 3))
-	if err != nil || end != 3 {
-		t.Fatal(end, err)
-	}
-	if l.Committed() != 0 {
-		t.Error("committed before the flush")
-	}
-	done, stop := l.Await(3)
-	select {
-	case <-done:
-		t.Error("done before the flush")
-	default:
-	}
-	b, err := l.Read(0, 10, nil)
-	if err != nil || batch.View(b).Count() != 3 {
-		t.Errorf("read of what is not committed yet: %v", err)
-	}
-	h.let()
-	<-done
-	stop()
-	stop()
-	if l.Committed() != 3 {
-		t.Errorf("committed %d", l.Committed())
-	}
-	if b, err := l.Read(3, 10, nil); b != nil || err != nil {
-		t.Errorf("at the end: %v, %v", b, err)
-	}
-	w.elect(1, 1, 1)
-	if _, err := l.Append(records(t, 3, 1)); Code(err) != kerr.NotLeaderForPartition.Code {
-		t.Errorf("append under an epoch that is over: %v", err)
-	}
-	if _, err := l.Read(0, 10, nil); Code(err) != kerr.NotLeaderForPartition.Code {
-		t.Errorf("read under an epoch that is over: %v", err)
-	}
-	w.stop()
-}
-
 func TestFullDiskIsRetriedAndReadsGoOn(t *testing.T) {
 	t.Parallel()
 	f := vfs.NewFaulty(vfs.NewMem())
