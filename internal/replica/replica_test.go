@@ -585,3 +585,42 @@ func TestDamagedBatchIsNotServed(t *testing.T) {
 	w.produce(p, records(t, 5, 1), -1)
 	w.stop()
 }
+
+func TestRecordsAreNamedThatAreRefused(t *testing.T) {
+	t.Parallel()
+	w := begin(t, vfs.NewMem(), 1)
+	p := w.topic(1, "t", 1, func(c *TopicConfig) {
+		c.Log.Compact, c.Rules.Compacted = true, true
+		c.Rules.AfterMax = 1000
+	})[0]
+	now := time.Now().UnixMilli()
+	b := batch.NewBuilder(batch.None)
+	b.Append(now, []byte("k"), nil)
+	b.Append(now, nil, []byte("no key"))
+	_, err := p.Append(built(t, b), 1, AppendOptions{ExpectedEpoch: NoEpoch})
+	wantCode(t, "no key", err, kerr.InvalidRecord)
+	var e *RecordErrors
+	if !errors.As(err, &e) || len(e.Records) != 1 || e.Records[0].Index != 1 || e.Records[0].Message == "" {
+		t.Errorf("%#v", err)
+	}
+	b.Reset()
+	b.Append(now+60_000, []byte("k"), nil)
+	_, err = p.Append(built(t, b), 1, AppendOptions{ExpectedEpoch: NoEpoch})
+	wantCode(t, "a timestamp from the future", err, kerr.InvalidTimestamp)
+	w.stop()
+}
+
+func TestLogAppendTimeIsAnswered(t *testing.T) {
+	t.Parallel()
+	w := begin(t, vfs.NewMem(), 1)
+	p := w.topic(1, "t", 1, func(c *TopicConfig) { c.Rules.LogAppendTime = true })[0]
+	before := time.Now().UnixMilli()
+	r := w.produce(p, records(t, 0, 2), -1)
+	if r.LogAppendTime < before || r.LogAppendTime > time.Now().UnixMilli() {
+		t.Errorf("log append time %d", r.LogAppendTime)
+	}
+	if at, err := p.OffsetAt(MaxTimestamp, ReadUncommitted, NoEpoch, true); err != nil || at.Timestamp != r.LogAppendTime {
+		t.Errorf("%+v, %v", at, err)
+	}
+	w.stop()
+}
