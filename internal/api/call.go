@@ -76,9 +76,10 @@ var ErrClose = errors.New("api: close the connection")
 //
 // A handler may block (ctx ends with the connection); say so with Parks where
 // the wait may be long. It returns the response, or an error: a *kerr.Error
-// (also wrapped) becomes the response's top-level error code, and each
-// requested element's where there is none; ErrClose closes the connection; any
-// other error is a bug or a failing disk and becomes UNKNOWN_SERVER_ERROR.
+// (also wrapped) becomes the response's top-level error code; any other error
+// is a bug or a failing disk and becomes UNKNOWN_SERVER_ERROR. A response
+// without a top-level code cannot carry an error, so the connection is closed
+// then, as it is on ErrClose: such a handler sets the code of each element.
 // The response's version is set by the table. Strings and byte slices of the
 // request are the handler's to keep.
 type Route struct {

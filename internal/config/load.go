@@ -9,8 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-
-	"github.com/magiconair/properties"
 )
 
 // Options says where the static configuration is read from.
@@ -52,6 +50,21 @@ func singleNode() map[string]entry {
 // Load reads all static layers, checks every value and makes the typed view.
 // The error names everything that is wrong, not only the first.
 func Load(o Options) (*Settings, error) {
+	var file []Assignment
+	if o.File != "" {
+		data, err := os.ReadFile(o.File)
+		if err != nil {
+			return nil, fmt.Errorf("read configuration: %w", err)
+		}
+		if file, err = ParseProperties(data); err != nil {
+			return nil, fmt.Errorf("read configuration %s: %w", o.File, err)
+		}
+	}
+	return o.settle(file)
+}
+
+// settle makes settings of the file's assignments and the other layers.
+func (o Options) settle(file []Assignment) (*Settings, error) {
 	s := &Settings{hostname: o.Hostname}
 	if s.hostname == "" {
 		if name, err := os.Hostname(); err == nil {
@@ -60,19 +73,22 @@ func Load(o Options) (*Settings, error) {
 			s.hostname = "localhost"
 		}
 	}
-	file, err := readFile(o.File)
-	if err != nil {
-		return nil, err
-	}
-	for k, v := range o.Preset {
-		if _, given := file[k]; !given {
-			file[k] = entry{value: v, where: "program"}
-		}
-	}
 	if o.SingleNode || o.File == "" && len(o.Preset) == 0 {
 		s.layers[FromShipped] = singleNode()
 	}
-	s.layers[FromFile] = file
+	s.layers[FromFile] = map[string]entry{}
+	for k, v := range o.Preset {
+		s.layers[FromFile][k] = entry{value: v, where: "program"}
+	}
+	lines := map[string]int{}
+	for _, a := range file {
+		if before, twice := lines[a.Key]; twice {
+			s.warnings = append(s.warnings, fmt.Sprintf("%s: %s is set on line %d and again on line %d; the last counts", o.File, a.Key, before, a.Line))
+		}
+		lines[a.Key] = a.Line
+		s.layers[FromFile][a.Key] = entry{value: a.Value, where: fmt.Sprintf("%s:%d", o.File, a.Line)}
+	}
+	var err error
 	s.layers[FromEnvironment] = environment(o.Environ)
 	if s.layers[FromOverride], err = overrides(o.Overrides); err != nil {
 		return nil, err
@@ -87,45 +103,6 @@ func Load(o Options) (*Settings, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-func readFile(path string) (map[string]entry, error) {
-	layer := map[string]entry{}
-	if path == "" {
-		return layer, nil
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	values, err := ParseProperties(data)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration %s: %w", path, err)
-	}
-	for k, v := range values {
-		layer[k] = entry{value: v, where: path}
-	}
-	return layer, nil
-}
-
-// maxPropertiesBytes bounds a properties file; Kafka's own are a few KiB, and
-// one with PEM keys inside stays far below.
-const maxPropertiesBytes = 16 << 20
-
-// ParseProperties reads the form of Java's properties files: ISO 8859-1 with
-// \u escapes, comments by # and !, lines continued by a backslash, keys ended
-// by =, : or a blank. The last of equal keys wins. ${…} is left alone; it
-// belongs to the config providers.
-func ParseProperties(data []byte) (map[string]string, error) {
-	if len(data) > maxPropertiesBytes {
-		return nil, fmt.Errorf("%d bytes are more than a properties file may have (%d)", len(data), maxPropertiesBytes)
-	}
-	loader := properties.Loader{Encoding: properties.ISO_8859_1, DisableExpansion: true}
-	p, err := loader.LoadBytes(data)
-	if err != nil {
-		return nil, err
-	}
-	return p.Map(), nil
 }
 
 // environment turns GREGOR_LOG_DIRS into log.dirs: in what follows the prefix

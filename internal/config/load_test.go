@@ -240,7 +240,7 @@ func TestAllThatIsWrongIsNamed(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "num.io.threads") || !strings.Contains(err.Error(), "num.partitions") {
 		t.Errorf("got %v", err)
 	}
-	if !strings.Contains(err.Error(), "server.properties: ") {
+	if !strings.Contains(err.Error(), "server.properties:2: ") {
 		t.Errorf("the file is not named: %v", err)
 	}
 }
@@ -290,14 +290,31 @@ func TestProviders(t *testing.T) {
 
 func TestPropertiesForm(t *testing.T) {
 	t.Parallel()
-	got, err := ParseProperties([]byte("# c\n! c\n a = 1 \nb:two\\\n   lines\nc three\nd=\\u00e9${x}\na=last\nempty\n"))
+	all, err := ParseProperties([]byte("# c\\\n! c\n a = 1 \nb:two\\\r\n   lines\rc three\nd=\\u00e9${x}\na=last\nempty\ne\\ k\\:=v\\\\\nf=\\q\\\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for k, want := range map[string]string{"b": "twolines", "c": "three", "d": "é${x}", "a": "last", "empty": ""} {
+	got := last(all)
+	for k, want := range map[string]string{"b": "twolines", "c": "three", "d": "é${x}", "a": "last", "empty": "", "e k:": `v\`, "f": "q"} {
 		if got[k] != want {
 			t.Errorf("%s = %q, want %q", k, got[k], want)
 		}
+	}
+}
+
+func TestPropertiesOfOldAndBrokenFiles(t *testing.T) {
+	t.Parallel()
+	all, err := ParseProperties([]byte("a=caf\xe9\n"))
+	if err != nil || all[0].Value != "café" {
+		t.Errorf("ISO 8859-1: %v, %v", all, err)
+	}
+	for _, bad := range []string{"x=1\na=\\u12", "x=1\na=\\u12G4"} {
+		if _, err := ParseProperties([]byte(bad)); err == nil || !strings.Contains(err.Error(), "line 2") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if all, _ := ParseProperties([]byte("\n\na=1\\\n2\nb=3")); all[0].Line != 3 || all[1].Line != 5 {
+		t.Errorf("lines: %+v", all)
 	}
 }
 

@@ -118,7 +118,7 @@ func builtinProvider(class, allowed string) (provider, error) {
 			if err != nil {
 				return "", err
 			}
-			v, ok := values[key]
+			v, ok := last(values)[key]
 			if !ok {
 				return "", fmt.Errorf("%s has no key %q", path, key)
 			}

@@ -89,8 +89,7 @@ func (s *Settings) raw(name string) (e entry, src Source, ok bool) {
 	return entry{value: p.Default}, FromDefault, true
 }
 
-// dynamicallyOverridden reports whether a name has a value above the static
-// layers.
+// set reports whether a name has a value other than its default.
 func (s *Settings) set(name string) bool {
 	_, src, ok := s.raw(name)
 	return ok && src > FromDefault
@@ -228,7 +227,9 @@ func (s *Settings) synonyms(want string, names []string, sensitive bool) []Descr
 
 // DescribeBroker answers DescribeConfigs for this broker: every property.
 func (s *Settings) DescribeBroker() []Described {
-	names := Brokers.Names()
+	names := slices.DeleteFunc(Brokers.Names(), func(n string) bool {
+		return Brokers.Lookup(n).Internal && !s.set(n)
+	})
 	for src := FromShipped; src <= FromThisBroker; src++ {
 		for name := range s.layers[src] {
 			if Brokers.Lookup(name) == nil {

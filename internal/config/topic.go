@@ -323,3 +323,10 @@ func (s *Settings) describeResource(t *Table, defaults, overrides map[string]str
 	}
 	return out
 }
+
+// TopicDefault is the value, as text, of a topic that does not set the
+// property itself; ok is false for null and for unknown names.
+func (b *Broker) TopicDefault(name string) (value string, ok bool) {
+	value, ok = b.topicDefaults[name]
+	return value, ok
+}

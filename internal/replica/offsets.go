@@ -32,9 +32,9 @@ var nothingFound = OffsetAt{Offset: -1, Timestamp: batch.NoTimestamp, LeaderEpoc
 
 // OffsetAt finds the first record at or after a timestamp, or what a special
 // timestamp names. What lies at or above the isolation level's end is not
-// found. iso ReadAll is for replicas.
-func (p *Partition) OffsetAt(timestamp int64, iso Isolation, currentEpoch int32) (OffsetAt, error) {
-	log, role, err := p.readable(currentEpoch, true)
+// found. iso ReadAll is for replicas; leaderOnly false lets a follower answer.
+func (p *Partition) OffsetAt(timestamp int64, iso Isolation, currentEpoch int32, leaderOnly bool) (OffsetAt, error) {
+	log, role, err := p.readable(currentEpoch, leaderOnly)
 	if err != nil {
 		return nothingFound, err
 	}

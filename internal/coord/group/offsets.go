@@ -219,7 +219,7 @@ func (s *Shard) expireOffsets(now time.Time) coord.Result {
 			r.Records = append(r.Records, offsetTombstone(id, topic, partition))
 			s.stats.OffsetsExpired++
 		})
-		if !left && g.CheckDelete() == nil {
+		if !left && g.CheckDelete() == nil && g.Vacant() {
 			r.Records = append(r.Records, coord.Record{Key: classic.Key(id)})
 			r.Notes = append(r.Notes, coord.Note{
 				Text: "group deleted", Subject: id, Generation: g.Generation(), Reason: "it is empty and its offsets have expired",

@@ -58,6 +58,14 @@ type Stats struct {
 	Rebalances      int64 // rebalances that ended in a stable group
 }
 
+// Add adds x to s.
+func (s *Stats) Add(x Stats) {
+	s.OffsetCommits += x.OffsetCommits
+	s.OffsetDeletions += x.OffsetDeletions
+	s.OffsetsExpired += x.OffsetsExpired
+	s.Rebalances += x.Rebalances
+}
+
 // Shard is one partition's groups and offsets. Its loop owns it.
 type Shard struct {
 	cfg    *Config
@@ -327,12 +335,12 @@ func (s *Shard) sorted() []string { return slices.Sorted(maps.Keys(s.groups)) }
 // --- Groups
 
 // settle lets a group be seen once a record of it is in the log.
-func (s *Shard) settle(e *entry, r coord.Result) coord.Result {
+func (s *Shard) settle(e *entry, g *classic.Group, r coord.Result) coord.Result {
 	s.watch(e)
 	if len(r.Records) == 0 {
 		return r
 	}
-	g, then := e.group, r.Settled
+	then := r.Settled
 	r.Settled = func(now time.Time, written bool, err error) coord.Result {
 		if written && e.group == g {
 			e.visible = g
@@ -340,11 +348,12 @@ func (s *Shard) settle(e *entry, r coord.Result) coord.Result {
 		if then == nil {
 			return coord.Result{}
 		}
+		before := g.State()
 		next := then(now, written, err)
-		if err == nil && g.State() == classic.Stable {
+		if before != classic.Stable && g.State() == classic.Stable {
 			s.stats.Rebalances++
 		}
-		return s.settle(e, next)
+		return s.settle(e, g, next)
 	}
 	return r
 }
@@ -367,7 +376,7 @@ func (s *Shard) Join(now time.Time, t coord.Ticket, req *kmsg.JoinGroupRequest, 
 		}
 		return s.joinFresh(now, t, req, who)
 	}
-	return s.settle(e, e.group.Join(now, t, req, who))
+	return s.settle(e, e.group, e.group.Join(now, t, req, who))
 }
 
 // joinFresh handles the first join of a group. A record makes it known.
@@ -388,11 +397,11 @@ func (s *Shard) joinFresh(now time.Time, t coord.Ticket, req *kmsg.JoinGroupRequ
 		if written || e.group != g {
 			return coord.Result{}
 		}
-		e.group = e.visible // there is no such group after all
+		e.group = nil // there is no such group after all
 		s.tidy(e)
 		return g.Drop(coord.ClientError(err))
 	}
-	return s.settle(e, r)
+	return s.settle(e, g, r)
 }
 
 // Sync handles a SyncGroup of the call t, which is answered with a
@@ -404,7 +413,7 @@ func (s *Shard) Sync(now time.Time, t coord.Ticket, req *kmsg.SyncGroupRequest) 
 		reply.ErrorCode = kerr.UnknownMemberID.Code
 		return coord.Result{Answers: []coord.Answer{{To: t, Reply: reply}}}
 	}
-	return s.settle(e, e.group.Sync(now, t, req))
+	return s.settle(e, e.group, e.group.Sync(now, t, req))
 }
 
 // Heartbeat answers with a *kmsg.HeartbeatResponse.
@@ -432,7 +441,7 @@ func (s *Shard) Leave(now time.Time, req *kmsg.LeaveGroupRequest) coord.Result {
 		}
 		return coord.Result{Reply: reply}
 	}
-	return s.settle(e, e.group.Leave(now, req))
+	return s.settle(e, e.group, e.group.Leave(now, req))
 }
 
 // DeleteGroups deletes the empty ones of the groups with all their offsets, and

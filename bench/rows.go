@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// topicConfigs are the -topic-config settings.
+func topicConfigs() map[string]*string {
+	m := map[string]*string{}
+	for _, kv := range strings.Split(*tconfig, ",") {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			m[k] = &v
+		}
+	}
+	return m
+}
+
+// each runs f on n goroutines and panics with the first of their panics.
+func each(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	errs := make(chan any, n)
+	for i := range n {
+		wg.Go(func() {
+			defer func() {
+				if e := recover(); e != nil {
+					errs <- e
+				}
+			}()
+			f(i)
+		})
+	}
+	wg.Wait()
+	select {
+	case e := <-errs:
+		panic(e)
+	default:
+	}
+}
+
+// pipelined: one connection, depth requests of one 100 B record in flight.
+func pipelined(b *broker, topic string, depth, total int) result {
+	leaders, drop := makeTopic(b, topic, 1)
+	defer drop()
+	req := produceRequest(topic, 0, recordBatch(1, 100), 1)
+	c := dialRaw(leaders[0])
+	defer c.Close()
+	var many []byte
+	for range depth {
+		many = append(many, req...)
+	}
+	var buf []byte
+	s := begin(b)
+	for range total / depth {
+		_, err := c.Write(many)
+		check(err)
+		for range depth {
+			produceAck(readFrame(c, &buf))
+		}
+	}
+	return s.end(float64(total), 0)
+}
+
+// rawLoad produces gb of batches over conns connections, 5 requests in flight
+// on each, and returns when all are acknowledged.
+func rawLoad(addr, topic string, conns int, batch []byte, bytes float64, acks int16) (requests int) {
+	per := int(bytes) / len(batch) / conns
+	req := produceRequest(topic, 0, batch, acks)
+	each(conns, func(int) {
+		c := dialRaw(addr)
+		defer c.Close()
+		slots := make(chan struct{}, 5)
+		go func() {
+			for range per {
+				slots <- struct{}{}
+				if _, err := c.Write(req); err != nil {
+					c.Close()
+					return
+				}
+			}
+		}()
+		var buf []byte
+		for range per {
+			produceAck(readFrame(c, &buf))
+			<-slots
+		}
+	})
+	return per * conns
+}
+
+// manyProducers: 16 KB batches from 4 and from 50 connections; the figure is
+// the ratio of the broker's CPU for each GB.
+func manyProducers(b *broker, topic string) result {
+	leaders, drop := makeTopic(b, topic, 1)
+	defer drop()
+	batch := recordBatch(15, 1024)
+	one := func(conns int) float64 {
+		c0 := cpu(b.pids)
+		n := rawLoad(leaders[0], topic, conns, batch, *gb*1e9, 1)
+		return (cpu(b.pids) - c0) / (float64(n*len(batch)) / 1e9)
+	}
+	one(4)
+	few, many := one(4), one(50)
+	return result{"s_GB_4": few, "s_GB_50": many, "ratio": many / few}
+}
+
+// durablePartitions: 1 KiB to each of 1,000 partitions in turn, acks=all. A
+// request carries 100 partitions; 4 connections, 5 requests in flight on each.
+func durablePartitions(b *broker, topic string) result {
+	const parts, each1 = 1000, 100
+	leaders, drop := makeTopic(b, topic, parts)
+	defer drop()
+	batch := recordBatch(1, 1024)
+	var reqs [][]byte
+	for p := 0; p < parts; p += each1 {
+		r := kmsg.NewPtrProduceRequest()
+		r.Version, r.Acks, r.TimeoutMillis = 7, -1, 30000
+		t := kmsg.NewProduceRequestTopic()
+		t.Topic = topic
+		for i := range each1 {
+			rp := kmsg.NewProduceRequestTopicPartition()
+			rp.Partition, rp.Records = int32(p+i), batch
+			t.Partitions = append(t.Partitions, rp)
+		}
+		r.Topics = append(r.Topics, t)
+		reqs = append(reqs, formatter.AppendRequest(nil, r, 1))
+	}
+	const conns, rounds = 4, 100
+	lat := make([][]float64, conns)
+	s := begin(b)
+	each(conns, func(i int) {
+		c := dialRaw(leaders[0])
+		defer c.Close()
+		type sent struct{ at time.Time }
+		queue := make(chan sent, 5)
+		go func() {
+			for k := range rounds * len(reqs) / conns {
+				queue <- sent{time.Now()}
+				if _, err := c.Write(reqs[(k*conns+i)%len(reqs)]); err != nil {
+					c.Close()
+					return
+				}
+			}
+			close(queue)
+		}()
+		var buf []byte
+		for q := range queue {
+			f := readFrame(c, &buf)
+			var r kmsg.ProduceResponse
+			r.Version = 7
+			check(r.ReadFrom(f[4:]))
+			for _, p := range r.Topics[0].Partitions {
+				if p.ErrorCode != 0 {
+					panic(fmt.Sprintf("produce error %d", p.ErrorCode))
+				}
+			}
+			lat[i] = append(lat[i], float64(time.Since(q.at).Microseconds())/1e3)
+		}
+	})
+	writes := float64(rounds * len(reqs) / conns * conns * each1)
+	r := s.end(writes, 0)
+	r["writes_per_s"] = writes / r["wall_s"]
+	quantiles(r, lat, "ms")
+	return r
+}
+
+// memoryGrowth: anonymous memory after 2 GB and after 20 GB (scaled by -gb)
+// passed through the broker.
+func memoryGrowth(b *broker, topic string) result {
+	leaders, drop := makeTopic(b, topic, 1)
+	defer drop()
+	batch := recordBatch(960, 1024)
+	rawLoad(leaders[0], topic, 4, batch, 2e9**gb, 1)
+	few := status(b.pids, "RssAnon:")
+	rawLoad(leaders[0], topic, 4, batch, 18e9**gb, 1)
+	many := status(b.pids, "RssAnon:")
+	return result{"anon_mb_2": few, "anon_mb_20": many, "ratio": many / few}
+}
+
+// coldReader: producers paced at 50 MB/s, alone and beside a consumer that
+// reads uncached old data; p99 ack and CPU for each GB produced.
+func coldReader(b *broker, topic string) result {
+	leaders, drop := makeTopic(b, topic, 1)
+	defer drop()
+	old, dropOld := makeTopic(b, topic+"-old", 1)
+	defer dropOld()
+	batch := recordBatch(960, 1024)
+	n := rawLoad(old[0], topic+"-old", 1, batch, 4e9**gb, 1)
+	evict()
+	alone, cpuAlone := paced(b, leaders[0], topic)
+	evict()
+	var stop atomic.Bool
+	var read atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !stop.Load() {
+			_, got := rawFetch(b, topic+"-old", old, int64(n*960))
+			read.Add(int64(got))
+			evict()
+		}
+	}()
+	c0 := time.Now()
+	beside, cpuBeside := paced(b, leaders[0], topic)
+	rate := float64(read.Load()) / time.Since(c0).Seconds() / 1e6
+	stop.Store(true)
+	<-done
+	return result{"p99_ms_alone": alone, "p99_ms_beside": beside, "s_GB_alone": cpuAlone, "s_GB_beside": cpuBeside,
+		"read_MBps": rate, "p99_ratio": beside / alone}
+}
+
+// evict empties the page cache of clean pages, so that old data is cold.
+func evict() {
+	syscall.Sync()
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0); err != nil {
+		panic(fmt.Sprintf("cold rows need root: %v", err))
+	}
+}
+
+// paced produces 50 MB/s in 16 KB batches for -latsec seconds.
+func paced(b *broker, addr, topic string) (p99 float64, cpuPerGB float64) {
+	batch := recordBatch(15, 1024)
+	req := produceRequest(topic, 0, batch, -1)
+	const conns = 4
+	step := time.Duration(float64(len(batch)*conns) / 50e6 * 1e9)
+	total := int(float64(*latSec) * 50e6 / float64(len(batch)) / conns)
+	lat := make([][]float64, conns)
+	c0 := cpu(b.pids)
+	each(conns, func(i int) {
+		c := dialRaw(addr)
+		defer c.Close()
+		at := make(chan time.Time, 1000)
+		go func() {
+			next := time.Now()
+			for range total {
+				next = next.Add(step)
+				time.Sleep(time.Until(next))
+				at <- time.Now()
+				if _, err := c.Write(req); err != nil {
+					c.Close()
+					return
+				}
+			}
+		}()
+		var buf []byte
+		for range total {
+			produceAck(readFrame(c, &buf))
+			lat[i] = append(lat[i], float64(time.Since(<-at).Microseconds())/1e3)
+		}
+	})
+	r := result{}
+	quantiles(r, lat, "ms")
+	return r["p99_ms"], (cpu(b.pids) - c0) / (float64(conns*total*len(batch)) / 1e9)
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sort"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/wire"
+)
+
+// Config is what the table itself needs.
+type Config struct {
+	// Features are told to clients in ApiVersions; nil: none.
+	Features Features
+	// Failed is told of handler errors that are no answer of Kafka's: bugs and
+	// failing disks. May be nil.
+	Failed func(c *Call, err error)
+	// DecodeBytes bounds the memory that decoded requests may take at one time
+	// (48 MiB); see admit.
+	DecodeBytes int64
+}
+
+// API is the table from key to versions and handler, and a wire.Handler.
+//
+// Concurrency: immutable after New, but for pools and the decoding budget.
+type API struct {
+	cfg     Config
+	routes  [maxKey + 1]*Route
+	decode  budget
+	schemas [maxKey + 1]*schema
+	replies sync.Pool // of *body
+}
+
+// maxKey bounds the table; kmsg knows keys up to kmsg.MaxKey.
+const maxKey = 127
+
+// New makes the table of all families' routes. A key given twice, or versions
+// outside Kafka 4.2's, is an error.
+func New(cfg Config, families ...[]Route) (*API, error) {
+	if cfg.DecodeBytes <= 0 {
+		cfg.DecodeBytes = 48 << 20
+	}
+	a := &API{cfg: cfg}
+	a.decode.init(cfg.DecodeBytes)
+	families = append(families, a.versionRoutes())
+	for _, family := range families {
+		for i := range family {
+			r := &family[i]
+			req := kmsg.RequestForKey(int16(r.Key))
+			if r.Key < 0 || int(r.Key) > maxKey || req == nil {
+				return nil, fmt.Errorf("api: key %d is unknown", r.Key)
+			}
+			if a.routes[r.Key] != nil {
+				return nil, fmt.Errorf("api: two handlers for %s", r.Key.Name())
+			}
+			if l := layouts[r.Key]; r.Min > r.Max || r.Min < l.min || r.Max > l.max || r.Max > req.MaxVersion() {
+				return nil, fmt.Errorf("api: %s cannot have versions %d to %d", r.Key.Name(), r.Min, r.Max)
+			}
+			a.routes[r.Key] = r
+			if r.typed != nil {
+				s, err := schemaOf(int16(r.Key))
+				if err != nil {
+					return nil, err
+				}
+				a.schemas[r.Key] = s
+			}
+		}
+	}
+	return a, nil
+}
+
+// Range is one row of what is served.
+type Range struct {
+	Key      kmsg.Key
+	Min, Max int16
+}
+
+// Served lists keys and versions as ApiVersions tells them, by key.
+func (a *API) Served() []Range {
+	var out []Range
+	for key, r := range a.routes {
+		if r != nil {
+			out = append(out, Range{kmsg.Key(key), r.AdvertiseMin, r.Max})
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
+	return out
+}
+
+func (a *API) route(key int16) *Route {
+	if key < 0 || key > maxKey {
+		return nil
+	}
+	return a.routes[key]
+}
+
+// Kind tells wire how to read a request's header; false for what is not
+// served. ApiVersions is known in every version, to answer in version 0.
+func (a *API) Kind(key, version int16) (wire.Kind, bool) {
+	r := a.route(key)
+	if r == nil {
+		return wire.Kind{}, false
+	}
+	if r.Key == kmsg.ApiVersions {
+		return wire.Kind{FlexibleHeader: version >= 3}, true
+	}
+	if version < r.Min || version > r.Max {
+		return wire.Kind{}, false
+	}
+	return wire.Kind{FlexibleHeader: version >= flexibleFrom[key], Parks: r.ParksLong}, true
+}
+
+// Serve decodes a request, calls its handler and encodes the response.
+func (a *API) Serve(ctx context.Context, q *wire.Request) (wire.Reply, wire.Pending) {
+	r := a.route(q.Key)
+	c := Call{Key: q.Key, Version: q.Version, Correlation: q.Correlation, ClientID: q.ClientID,
+		HasClientID: q.HasClientID, Conn: q.Conn, Received: q.Received}
+	if r.raw != nil {
+		return r.raw(ctx, &c, q.Body)
+	}
+	return a.serveTyped(ctx, r, &c, q.Body), nil
+}
+
+func (a *API) serveTyped(ctx context.Context, r *Route, c *Call, body []byte) wire.Reply {
+	held, err := a.admit(ctx, r, c.Version, body)
+	if err != nil {
+		return wire.Reply{None: true, Close: true, Why: err.Error()}
+	}
+	defer func() { a.decode.release(held) }()
+	req := kmsg.RequestForKey(c.Key)
+	req.SetVersion(c.Version)
+	// The copy makes byte fields the handler's own; strings are copied anyway.
+	if err := req.ReadFrom(append([]byte(nil), body...)); err != nil {
+		return wire.Reply{None: true, Close: true, Why: fmt.Sprintf("decode %s: %v", r.Key.Name(), err)}
+	}
+	if r.ParksLong {
+		// A parked request holds what it holds, but not the right to decode.
+		a.decode.release(held)
+		held = 0
+	}
+	resp, err := r.typed(ctx, c, req)
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrClose) {
+			return wire.Reply{None: true, Close: true, Why: err.Error()}
+		}
+		if resp = a.errorResponse(c, req, err); resp == nil {
+			return wire.Reply{None: true, Close: true, Why: err.Error()}
+		}
+	}
+	return a.encode(c, resp)
+}
+
+// encode makes the reply of a response, in a pooled buffer.
+func (a *API) encode(c *Call, resp kmsg.Response) wire.Reply {
+	resp.SetVersion(c.Version)
+	b := a.body()
+	b.b = resp.AppendTo(b.b)
+	return wire.Reply{Body: b.b, Flexible: resp.IsFlexible() && c.Key != int16(kmsg.ApiVersions), Owner: b}
+}
+
+// errorResponse answers with an error in the response's top-level code; nil
+// where there is none.
+func (a *API) errorResponse(c *Call, req kmsg.Request, err error) kmsg.Response {
+	var ke *kerr.Error
+	if !errors.As(err, &ke) {
+		if a.cfg.Failed != nil {
+			a.cfg.Failed(c, err)
+		}
+		ke = kerr.UnknownServerError
+	}
+	resp := req.ResponseKind()
+	v := reflect.ValueOf(resp).Elem()
+	code := v.FieldByName("ErrorCode")
+	if !code.IsValid() || code.Kind() != reflect.Int16 {
+		return nil
+	}
+	code.SetInt(int64(ke.Code))
+	if m := v.FieldByName("ErrorMessage"); m.IsValid() && m.Type() == reflect.TypeFor[*string]() {
+		text := err.Error()
+		m.Set(reflect.ValueOf(&text))
+	}
+	return resp
+}
+
+// body is a pooled response body.
+type body struct {
+	a *API
+	b []byte
+}
+
+// maxPooledBody bounds what a pooled body may hold on to.
+const maxPooledBody = 64 << 10
+
+func (a *API) body() *body {
+	if b, ok := a.replies.Get().(*body); ok {
+		b.b = b.b[:0]
+		return b
+	}
+	return &body{a: a}
+}
+
+// Release takes the body back.
+func (b *body) Release() {
+	if cap(b.b) <= maxPooledBody {
+		b.a.replies.Put(b)
+	}
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/meta"
+	"gregor/internal/replica"
+)
+
+// testImage is a cluster of broker 1 with topic "t" of two partitions.
+func testImage(t *testing.T) *meta.Image {
+	t.Helper()
+	id := meta.UUID{1}
+	part := meta.Partition{Replicas: []int32{1}, Dirs: []meta.UUID{{}}, ISR: []int32{1}, Leader: 1, LeaderEpoch: 3}
+	img, _, err := meta.Empty().With([]meta.Record{
+		meta.BrokerRecord{Broker: meta.Broker{ID: 1, Endpoints: []meta.Endpoint{{Listener: "PLAINTEXT", Host: "h", Port: 9092}}}},
+		meta.TopicRecord{Name: "t", ID: id},
+		meta.PartitionRecord{Topic: id, Index: 0, Partition: part},
+		meta.PartitionRecord{Topic: id, Index: 1, Partition: part},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// Nothing is hosted: what metadata knows lives elsewhere.
+func TestFindTellsElsewhereFromNowhere(t *testing.T) {
+	t.Parallel()
+	img := testImage(t)
+	h := &Hosted{Table: replica.NewTable(replica.Config{NodeID: 2}), Image: func() *meta.Image { return img }}
+	for _, c := range []struct {
+		topic string
+		index int32
+		want  error
+	}{{"t", 0, kerr.NotLeaderForPartition}, {"t", 2, kerr.UnknownTopicOrPartition}, {"u", 0, kerr.UnknownTopicOrPartition}} {
+		if _, err := h.Find(c.topic, c.index); err != c.want {
+			t.Errorf("Find(%s, %d): %v, want %v", c.topic, c.index, err, c.want)
+		}
+		if _, err := h.Get([]byte(c.topic), c.index); err != c.want {
+			t.Errorf("Get(%s, %d): %v, want %v", c.topic, c.index, err, c.want)
+		}
+	}
+	if _, err := h.GetByID([16]byte{1}, 1); err != kerr.NotLeaderForPartition {
+		t.Errorf("GetByID: %v", err)
+	}
+	if _, err := h.GetByID([16]byte{2}, 1); err != kerr.UnknownTopicID {
+		t.Errorf("GetByID of an unknown id: %v", err)
+	}
+	if l := h.Leader("t", 0, "PLAINTEXT"); l.Node != 1 || l.Epoch != 3 || l.Host != "h" || l.Port != 9092 {
+		t.Errorf("leader %+v", l)
+	}
+	if l := h.Leader("t", 9, "PLAINTEXT"); l.Node != -1 {
+		t.Errorf("leader of nothing %+v", l)
+	}
+}
+
+type noPartitions struct{}
+
+func (noPartitions) Find(string, int32) (*replica.Partition, error) {
+	return nil, kerr.UnknownTopicOrPartition
+}
+
+func TestListOffsetsRefusals(t *testing.T) {
+	t.Parallel()
+	o := &Offsets{Partitions: noPartitions{}}
+	for _, c := range []struct {
+		version    int16
+		timestamps []int64 // of partitions 0, 1, 2 ...; -100 stands for partition 0 again
+		want       []int16
+	}{
+		{1, []int64{-1, -2, 0, 5}, []int16{3, 3, 3, 3}},
+		{6, []int64{-3, -7}, []int16{35, 35}},
+		{7, []int64{-3, -4}, []int16{3, 35}},
+		{10, []int64{-4, -5, -6}, []int16{3, 3, 35}},
+		{11, []int64{-6, -7}, []int16{3, 35}},
+		{11, []int64{-1, -100}, []int16{42}}, // twice the same partition: one answer
+	} {
+		req := kmsg.NewPtrListOffsetsRequest()
+		req.ReplicaID = -1
+		rt := kmsg.NewListOffsetsRequestTopic()
+		rt.Topic = "t"
+		for i, ts := range c.timestamps {
+			rp := kmsg.NewListOffsetsRequestTopicPartition()
+			rp.Partition, rp.Timestamp = int32(i), ts
+			if ts == -100 {
+				rp.Partition, rp.Timestamp = 0, -1
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		req.Topics = append(req.Topics, rt)
+		resp, err := o.list(context.Background(), &Call{Version: c.version}, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int16
+		for _, p := range resp.(*kmsg.ListOffsetsResponse).Topics[0].Partitions {
+			got = append(got, p.ErrorCode)
+			if p.Offset != -1 || p.Timestamp != -1 {
+				t.Errorf("an error with offset %d, timestamp %d", p.Offset, p.Timestamp)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("v%d %v: codes %v, want %v", c.version, c.timestamps, got, c.want)
+		}
+	}
+}
+
+func TestInitProducerIDRules(t *testing.T) {
+	t.Parallel()
+	next := int64(100)
+	p := &Producers{IDs: NewBlocks(func(context.Context) (int64, int32, error) { next += 10; return next, 10, nil })}
+	empty, name := "", "tx"
+	for _, c := range []struct {
+		version int16
+		txn     *string
+		id      int64
+		epoch   int16
+		code    int16
+	}{
+		{0, nil, 0, 0, 0}, // before version 3 the fields are not on the wire
+		{4, nil, -1, -1, 0},
+		{4, nil, 5, 1, 0},
+		{4, nil, 5, -1, kerr.InvalidRequest.Code},
+		{4, nil, -1, 1, kerr.InvalidRequest.Code},
+		{4, &empty, -1, -1, kerr.InvalidRequest.Code},
+		{4, &name, -1, -1, kerr.CoordinatorNotAvailable.Code},
+	} {
+		req := &kmsg.InitProducerIDRequest{TransactionalID: c.txn, ProducerID: c.id, ProducerEpoch: c.epoch}
+		resp, err := p.initID(context.Background(), &Call{Version: c.version}, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := resp.(*kmsg.InitProducerIDResponse)
+		if r.ErrorCode != c.code || (r.ProducerID >= 0) != (c.code == 0) || r.ProducerEpoch != 0 {
+			t.Errorf("%+v: code %d, id %d, epoch %d", c, r.ErrorCode, r.ProducerID, r.ProducerEpoch)
+		}
+	}
+}
+
+func TestBlocksGiveEachIDOnce(t *testing.T) {
+	t.Parallel()
+	var taken int64
+	fail := 3
+	b := NewBlocks(func(context.Context) (int64, int32, error) {
+		if fail--; fail >= 0 {
+			return 0, 0, errors.New("no controller")
+		}
+		taken += 7
+		return taken - 7, 7, nil
+	})
+	for range 3 {
+		if _, err := b.Next(context.Background()); err != kerr.CoordinatorLoadInProgress {
+			t.Fatalf("%v, want an error that producers retry", err)
+		}
+	}
+	var mu sync.Mutex
+	seen := map[int64]bool{}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 100 {
+				id, err := b.Next(context.Background())
+				mu.Lock()
+				if err != nil || seen[id] {
+					t.Errorf("id %d again, or %v", id, err)
+				}
+				seen[id] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	for id := range int64(800) {
+		if !seen[id] {
+			t.Fatalf("id %d was left out", id)
+		}
+	}
+}
+
+func TestReassignmentOnOneNode(t *testing.T) {
+	t.Parallel()
+	img := testImage(t)
+	e := &Elections{Image: func() *meta.Image { return img }}
+	for _, c := range []struct {
+		topic    string
+		index    int32
+		replicas []int32
+		want     *kerr.Error
+	}{
+		{"t", 0, []int32{1}, nil},
+		{"t", 0, nil, kerr.NoReassignmentInProgress},
+		{"t", 0, []int32{}, kerr.InvalidReplicaAssignment},
+		{"t", 0, []int32{1, 1}, kerr.InvalidReplicaAssignment},
+		{"t", 0, []int32{2}, kerr.InvalidReplicaAssignment},
+		{"t", 0, []int32{-1}, kerr.InvalidReplicaAssignment},
+		{"t", 5, []int32{1}, kerr.UnknownTopicOrPartition},
+		{"u", 0, []int32{1}, kerr.UnknownTopicOrPartition},
+	} {
+		req := &kmsg.AlterPartitionAssignmentsRequest{Topics: []kmsg.AlterPartitionAssignmentsRequestTopic{
+			{Topic: c.topic, Partitions: []kmsg.AlterPartitionAssignmentsRequestTopicPartition{{Partition: c.index, Replicas: c.replicas}}},
+		}}
+		resp, err := e.assign(context.Background(), &Call{}, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := resp.(*kmsg.AlterPartitionAssignmentsResponse).Topics[0].Partitions[0]
+		want := int16(0)
+		if c.want != nil {
+			want = c.want.Code
+		}
+		if got.ErrorCode != want || (got.ErrorMessage == nil) != (want == 0) {
+			t.Errorf("%+v: code %d, want %d", c, got.ErrorCode, want)
+		}
+	}
+}

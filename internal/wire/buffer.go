@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wire
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Buffers come in these sizes. 64 KiB is a connection's normal one, which
+// takes many small frames at a read; 1088 KiB holds a frame with one batch of
+// the default max.message.bytes (1,048,588) with room for names.
+var classes = [...]int{
+	512, 4 << 10, 16 << 10, connBuffer,
+	128 << 10, 256 << 10, 512 << 10, 1088 << 10, 2 << 20, 4 << 20, 8 << 20, 16 << 20,
+}
+
+const (
+	connBuffer = 64 << 10
+	// hugeFrame is the size above which a buffer is not pooled, and only one
+	// exists at a time: it is charged to a token, not to the budget. So is one
+	// of more than half the budget.
+	hugeFrame = 16 << 20
+)
+
+// unpooled marks a buffer that the pool does not know.
+const unpooled = -2
+
+// buffer is memory taken from a pool. class is -1 for a huge one.
+type buffer struct {
+	b     []byte
+	class int
+}
+
+// pool hands out buffers within a budget of bytes over all connections.
+//
+// Concurrency: a leaf. The budget is an atomic counter with a queue of waiters
+// behind a mutex; small classes are sync.Pools, large ones a bounded stack, so
+// that a quiet broker gives its memory back but a busy one never touches fresh
+// pages (fresh pages cost up to 2 s of CPU per GB on a virtual machine).
+type pool struct {
+	limit int64
+	used  atomic.Int64
+	huge  atomic.Bool
+
+	small [4]sync.Pool
+
+	mu       sync.Mutex // guards what follows; taken alone
+	large    [len(classes)][]*buffer
+	retained int64
+	waiters  []*waiter
+	waiting  atomic.Int32
+}
+
+// retainLarge bounds the large buffers kept for reuse.
+const retainLarge = 16 << 20
+
+type waiter struct{ ready chan struct{} }
+
+func newPool(limit int64) *pool { return &pool{limit: limit} }
+
+func classFor(n int) int {
+	for i, size := range classes {
+		if n <= size {
+			return i
+		}
+	}
+	return -1
+}
+
+// tryGet returns a buffer of at least n bytes, or nil when the budget is spent.
+func (p *pool) tryGet(n int) *buffer {
+	class := classFor(n)
+	if class < 0 || int64(classes[class]) > p.limit/2 {
+		if !p.huge.CompareAndSwap(false, true) {
+			return nil
+		}
+		return &buffer{b: make([]byte, n), class: -1}
+	}
+	size := int64(classes[class])
+	for {
+		used := p.used.Load()
+		if used+size > p.limit {
+			return nil
+		}
+		if p.used.CompareAndSwap(used, used+size) {
+			break
+		}
+	}
+	if class < len(p.small) {
+		if b, ok := p.small[class].Get().(*buffer); ok {
+			return b
+		}
+		return &buffer{b: make([]byte, size), class: class}
+	}
+	p.mu.Lock()
+	if stack := p.large[class]; len(stack) > 0 {
+		b := stack[len(stack)-1]
+		p.large[class] = stack[:len(stack)-1]
+		p.retained -= size
+		p.mu.Unlock()
+		return b
+	}
+	p.mu.Unlock()
+	return &buffer{b: make([]byte, size), class: class}
+}
+
+// put takes a buffer back.
+func (p *pool) put(b *buffer) {
+	if b == nil || b.class == unpooled {
+		return
+	}
+	if b.class < 0 {
+		p.huge.Store(false)
+		p.wake()
+		return
+	}
+	size := int64(len(b.b))
+	if b.class < len(p.small) {
+		p.small[b.class].Put(b)
+	} else {
+		p.mu.Lock()
+		if p.retained+size <= retainLarge {
+			p.large[b.class] = append(p.large[b.class], b)
+			p.retained += size
+		}
+		p.mu.Unlock()
+	}
+	p.used.Add(-size)
+	p.wake()
+}
+
+// reserve charges n bytes that live outside the pool (a large reply being
+// written to a slow reader); unreserve gives them back.
+func (p *pool) reserve(n int64) bool {
+	for {
+		used := p.used.Load()
+		if used+n > p.limit && used > 0 {
+			return false
+		}
+		if p.used.CompareAndSwap(used, used+n) {
+			return true
+		}
+	}
+}
+
+func (p *pool) unreserve(n int64) {
+	p.used.Add(-n)
+	p.wake()
+}
+
+// wait queues for a change of the budget. The caller tries again when ready is
+// closed, and calls leave when it stops waiting.
+func (p *pool) wait() *waiter {
+	w := &waiter{ready: make(chan struct{})}
+	p.mu.Lock()
+	p.waiters = append(p.waiters, w)
+	p.waiting.Add(1)
+	p.mu.Unlock()
+	return w
+}
+
+func (p *pool) leave(w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, x := range p.waiters {
+		if x == w {
+			p.waiters = append(p.waiters[:i], p.waiters[i+1:]...)
+			p.waiting.Add(-1)
+			return
+		}
+	}
+}
+
+// wake lets every waiter try again. There are few, and seldom any.
+func (p *pool) wake() {
+	if p.waiting.Load() == 0 {
+		return
+	}
+	p.mu.Lock()
+	for _, w := range p.waiters {
+		close(w.ready)
+	}
+	p.waiting.Add(-int32(len(p.waiters)))
+	p.waiters = p.waiters[:0]
+	p.mu.Unlock()
+}

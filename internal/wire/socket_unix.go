@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build unix
+
+package wire
+
+import (
+	"net"
+	"syscall"
+)
+
+// readiness gives access to a socket's descriptor, or nil.
+func readiness(nc net.Conn) syscall.RawConn {
+	switch sc := nc.(type) {
+	case *net.TCPConn:
+		raw, err := sc.SyscallConn()
+		if err == nil {
+			return raw
+		}
+	case *net.UnixConn:
+		raw, err := sc.SyscallConn()
+		if err == nil {
+			return raw
+		}
+	}
+	return nil
+}
+
+func readSocket(fd uintptr, b []byte) (int, error) {
+	for {
+		n, err := syscall.Read(int(fd), b)
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
+}
+
+func wouldBlock(err error) bool { return err == syscall.EAGAIN }
