@@ -199,7 +199,7 @@ func (g *Groups) someOffsets(s *group.Shard, v group.View, req *kmsg.OffsetFetch
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		rt.Partitions = make([]kmsg.OffsetFetchResponseGroupTopicPartition, 0, len(t.Partitions))
 		for _, p := range t.Partitions {
-			rt.Partitions = append(rt.Partitions, fetched(p, s.Fetch(v, req.Group, t.Topic, t.TopicID, p)))
+			rt.Partitions = append(rt.Partitions, committedOffset(p, s.Fetch(v, req.Group, t.Topic, t.TopicID, p)))
 		}
 		rg.Topics = append(rg.Topics, rt)
 	}
@@ -223,13 +223,13 @@ func (g *Groups) allOffsets(s *group.Shard, v group.View, id string, byID bool) 
 			n++
 		}
 		rt := &rg.Topics[n-1]
-		rt.Partitions = append(rt.Partitions, fetched(partition, o))
+		rt.Partitions = append(rt.Partitions, committedOffset(partition, o))
 	})
 	return rg
 }
 
-// fetched is the answer for one partition; a nil offset is none.
-func fetched(partition int32, o *group.Offset) kmsg.OffsetFetchResponseGroupTopicPartition {
+// committedOffset is the answer for one partition; a nil offset is none.
+func committedOffset(partition int32, o *group.Offset) kmsg.OffsetFetchResponseGroupTopicPartition {
 	rp := kmsg.NewOffsetFetchResponseGroupTopicPartition()
 	rp.Partition = partition
 	rp.Offset, rp.LeaderEpoch, rp.Metadata = -1, -1, kmsg.StringPtr("")
@@ -243,7 +243,7 @@ func fetchError(t kmsg.OffsetFetchRequestGroupTopic, err error) kmsg.OffsetFetch
 	rt := kmsg.NewOffsetFetchResponseGroupTopic()
 	rt.Topic, rt.TopicID = t.Topic, t.TopicID
 	for _, p := range t.Partitions {
-		rp := fetched(p, nil)
+		rp := committedOffset(p, nil)
 		rp.ErrorCode = groupCode(err)
 		rt.Partitions = append(rt.Partitions, rp)
 	}
