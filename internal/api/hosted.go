@@ -43,6 +43,14 @@ func (h *Hosted) Get(topic []byte, index int32) (Partition, error) {
 	return nil, kerr.UnknownTopicOrPartition
 }
 
+func (h *Hosted) GetName(topic string, index int32) (Partition, error) {
+	p, err := h.Find(topic, index)
+	if err != nil {
+		return nil, err
+	}
+	return hosted{p}, nil
+}
+
 func (h *Hosted) GetByID(id [16]byte, index int32) (Partition, error) {
 	if p := h.Table.ByID(id, index); p != nil {
 		return hosted{p}, nil
@@ -87,6 +95,8 @@ func (h *Hosted) Leader(topic string, index int32, listener string) Leader {
 // hosted is a replica.Partition in the words of this package. It is one
 // pointer wide, so that an interface holds it without allocating.
 type hosted struct{ p *replica.Partition }
+
+func (h hosted) Topic() string { return h.p.Topic() }
 
 func (h hosted) Append(records []byte, o AppendOptions) (Appended, error) {
 	r, err := h.p.Append(records, o.Acks, replica.AppendOptions{

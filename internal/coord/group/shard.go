@@ -58,6 +58,14 @@ type Stats struct {
 	Rebalances      int64 // rebalances that ended in a stable group
 }
 
+// Add adds x to s.
+func (s *Stats) Add(x Stats) {
+	s.OffsetCommits += x.OffsetCommits
+	s.OffsetDeletions += x.OffsetDeletions
+	s.OffsetsExpired += x.OffsetsExpired
+	s.Rebalances += x.Rebalances
+}
+
 // Shard is one partition's groups and offsets. Its loop owns it.
 type Shard struct {
 	cfg    *Config

@@ -7,20 +7,12 @@ import (
 	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/meta"
 )
 
 // Images gives the metadata that this node has published.
 type Images interface{ Image() *meta.Image }
-
-// Controller carries a request to the active controller, here or elsewhere,
-// and gives its answer once what it changed is committed and published on this
-// node. Errors are kerr's: NOT_CONTROLLER and REQUEST_TIMED_OUT among them.
-type Controller interface {
-	Do(ctx context.Context, req kmsg.Request) (kmsg.Response, error)
-}
 
 // Operations that Kafka's resources know, as the bits of "authorized
 // operations" (AclOperation.java, AclEntry.supportedOperations). Without an
