@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"gregor/internal/batch"
 )
 
 const (
@@ -23,6 +25,9 @@ const (
 	// divideAt keeps batches of divisible records small, so that an expiry of
 	// a million offsets does not hold the loop or the log for long.
 	divideAt = 1000
+
+	// keepBatch bounds the memory that an idle loop holds for its next batch.
+	keepBatch = 64 << 10
 )
 
 type phase int32
@@ -65,7 +70,7 @@ type loop[S Shard] struct {
 
 	timer   *time.Timer
 	timerAt time.Time // when timer fires; zero when it is not set
-	buf     []byte    // batch under construction
+	batch   batch.Builder
 }
 
 // mail is a call in the mailbox: a write or a read.
@@ -100,6 +105,7 @@ func newLoop[S Shard](cfg *Config[S], partition, epoch int32, log Log) *loop[S] 
 		done:   make(chan struct{}),
 		posted: make(chan struct{}, 1),
 		calls:  map[Ticket]call{},
+		batch:  *batch.NewBuilder(cfg.Codec),
 	}
 }
 
@@ -306,15 +312,18 @@ func (l *loop[S]) write(res Result, now time.Time) (int64, error) {
 		if res.Divisible {
 			n = min(n, divideAt)
 		}
-		l.buf = appendBatch(l.buf[:0], rest[:n], now.UnixMilli())
-		for res.Divisible && n > 1 && len(l.buf) > l.log.MaxBatch() {
+		b, err := build(&l.batch, rest[:n], now.UnixMilli())
+		for err == nil && res.Divisible && n > 1 && len(b) > l.log.MaxBatch() {
 			n = (n + 1) / 2
-			l.buf = appendBatch(l.buf[:0], rest[:n], now.UnixMilli())
+			b, err = build(&l.batch, rest[:n], now.UnixMilli())
 		}
-		if len(l.buf) > l.log.MaxBatch() {
+		if err != nil {
+			return 0, err
+		}
+		if len(b) > l.log.MaxBatch() {
 			return 0, kerr.RecordListTooLarge
 		}
-		end, err := l.log.Append(l.buf)
+		end, err := l.log.Append(b)
 		if err != nil {
 			return 0, err
 		}
@@ -328,8 +337,8 @@ func (l *loop[S]) write(res Result, now time.Time) (int64, error) {
 		}
 		rest = rest[n:]
 	}
-	if cap(l.buf) > 1<<20 {
-		l.buf = nil
+	if l.batch.Size() > keepBatch {
+		l.batch = *batch.NewBuilder(l.cfg.Codec)
 	}
 	return l.written, nil
 }

@@ -20,7 +20,10 @@ type hosted struct {
 	image *atomic.Pointer[meta.Image]
 }
 
-var _ api.Partitions = hosted{}
+var (
+	_ api.Partitions = hosted{}
+	_ api.Finder     = hosted{}
+)
 
 func (h hosted) Get(name []byte, index int32) (api.Partition, error) {
 	if p := h.table.Get(name, index); p != nil {
@@ -53,6 +56,15 @@ func (h hosted) absent(t *meta.Topic, index int32, unknown error) error {
 		return kerr.UnknownTopicOrPartition
 	}
 	return kerr.NotLeaderForPartition
+}
+
+// Find is Get for the families that want the replica itself; it meets
+// api.Finder.
+func (h hosted) Find(topic string, index int32) (*replica.Partition, error) {
+	if p := h.table.Named(topic, index); p != nil {
+		return p, nil
+	}
+	return nil, h.absent(h.image.Load().Topic(topic), index, kerr.UnknownTopicOrPartition)
 }
 
 func (h hosted) TopicName(id [16]byte) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"sync"
 	"testing"
@@ -128,7 +129,7 @@ func (w *world) mustApply(records ...meta.Record) {
 // topic makes a topic with id {id} and returns its partitions.
 func (w *world) topic(id byte, name string, n int32, change func(*TopicConfig)) []*Partition {
 	w.t.Helper()
-	c := &TopicConfig{MaxMessageBytes: 1 << 20, MinISR: 1, Log: storage.LogConfig{Delete: true, Durable: true}}
+	c := &TopicConfig{MaxMessageBytes: 1 << 20, MinISR: 1, Rules: batch.Rules{BeforeMax: math.MaxInt64, AfterMax: 3_600_000}, Log: storage.LogConfig{Delete: true, Durable: true}}
 	if change != nil {
 		change(c)
 	}

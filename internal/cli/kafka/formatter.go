@@ -336,7 +336,7 @@ func offsetValue(b []byte) (any, error) {
 	if v.Version == 1 {
 		o = append(o, member{"expireTimestamp", v.ExpireTimestamp})
 	}
-	if v.Version >= 4 {
+	if v.Version >= 4 && v.TopicID != [16]byte{} { // a tagged field: left out when it is zero
 		o = append(o, member{"topicId", uuidText(v.TopicID)})
 	}
 	return o, nil

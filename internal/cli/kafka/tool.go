@@ -68,6 +68,7 @@ func Tools() []Tool {
 		{"kafka-topics", "create, list, describe, alter and delete topics", runTopics},
 		{"kafka-console-producer", "send lines of standard input as records", runConsoleProducer},
 		{"kafka-console-consumer", "print records of topics", runConsoleConsumer},
+		{"kafka-consumer-groups", "list, describe, reset and delete consumer groups", runConsumerGroups},
 	}
 }
 
