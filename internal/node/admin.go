@@ -15,3 +15,6 @@ func (n *Node) startAdmin(context.Context) error { return nil }
 func (n *Node) closeAdmin(context.Context) {}
 
 func (n *Node) wireMetrics() wire.Metrics { return nil }
+
+// HTTPAddr is where metrics and health are served, "" when they are not.
+func (n *Node) HTTPAddr() string { return "" }

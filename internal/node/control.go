@@ -13,6 +13,7 @@ import (
 
 	"gregor/internal/api"
 	"gregor/internal/config"
+	"gregor/internal/config/schema"
 	"gregor/internal/coord"
 	"gregor/internal/coord/group"
 	"gregor/internal/coord/group/classic"
@@ -64,7 +65,7 @@ func (n *Node) startControl(context.Context) error {
 	}
 	n.controller.Start(n.quorum)
 	n.uplink = uplink.New(n.controller, n.quorum, plan.Env{
-		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema{n.live, b.NodeID},
+		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema.Schema{Live: n.live},
 		Partitions: b.Creation.NumPartitions, Replication: b.Creation.ReplicationFactor,
 		Supported: supportedFeatures(),
 	})

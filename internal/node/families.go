@@ -16,16 +16,16 @@ func (n *Node) buildAPI() error {
 	failed := func(c *api.Call, err error) {
 		n.logs.Logger(logAPI).Error("a request failed", "key", c.Key, "version", c.Version, "client_id", c.ClientID, "error", err)
 	}
-	hosted := &api.Hosted{Table: n.table, Image: n.Image}
+	here := hosted{n.table, &n.image}
 	families := [][]api.Route{
-		api.NewProduce(api.ProduceConfig{Partitions: hosted, Failed: failed}).Routes(),
+		api.NewProduce(api.ProduceConfig{Partitions: here, Failed: failed}).Routes(),
 		api.NewFetch(api.FetchConfig{
-			Partitions: hosted, Sessions: api.NewSessions(b.Fetch.SessionSlots), MaxBytes: b.Fetch.MaxBytes, Failed: failed,
+			Partitions: here, Sessions: api.NewSessions(b.Fetch.SessionSlots), MaxBytes: b.Fetch.MaxBytes, Failed: failed,
 		}).Routes(),
-		(&api.Offsets{Partitions: hosted}).Routes(),
-		(&api.Records{Partitions: hosted, Internal: config.IsInternal}).Routes(),
-		(&api.Producers{Partitions: hosted, IDs: n.ids, ValidName: plan.CheckName}).Routes(),
-		(&api.LogDirs{Partitions: hosted, Hosted: n.table}).Routes(),
+		(&api.Offsets{Partitions: here}).Routes(),
+		(&api.Records{Partitions: here, Internal: config.IsInternal}).Routes(),
+		(&api.Producers{Partitions: here, IDs: n.ids, ValidName: plan.CheckName}).Routes(),
+		(&api.LogDirs{Partitions: here, Hosted: n.table}).Routes(),
 		(&api.Elections{Image: n.Image, Controller: n.uplink}).Routes(),
 		(&api.Metadata{
 			Images: n, Creator: n.topics, NodeID: b.NodeID,

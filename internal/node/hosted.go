@@ -32,6 +32,13 @@ func (h hosted) Get(name []byte, index int32) (api.Partition, error) {
 	return nil, h.absent(h.image.Load().Topic(string(name)), index, kerr.UnknownTopicOrPartition)
 }
 
+func (h hosted) GetName(name string, index int32) (api.Partition, error) {
+	if p := h.table.Named(name, index); p != nil {
+		return hostedPartition{p}, nil
+	}
+	return nil, h.absent(h.image.Load().Topic(name), index, kerr.UnknownTopicOrPartition)
+}
+
 func (h hosted) GetByID(id [16]byte, index int32) (api.Partition, error) {
 	if p := h.table.ByID(id, index); p != nil {
 		return hostedPartition{p}, nil
@@ -88,6 +95,8 @@ func (h hosted) Leader(topic string, index int32, listener string) api.Leader {
 // hostedPartition is one pointer, so that it becomes an interface without an
 // allocation.
 type hostedPartition struct{ p *replica.Partition }
+
+func (h hostedPartition) Topic() string { return h.p.Topic() }
 
 func (h hostedPartition) Append(records []byte, o api.AppendOptions) (api.Appended, error) {
 	r, err := h.p.Append(records, o.Acks, replica.AppendOptions{ExpectedEpoch: replica.NoEpoch, NoZstd: o.Version < 7})

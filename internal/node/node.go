@@ -227,3 +227,6 @@ type bound struct {
 	net.Listener
 	name string
 }
+
+// Dirs are the paths of the log directories.
+func (n *Node) Dirs() []string { return n.live.Broker().LogDirs }
