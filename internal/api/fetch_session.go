@@ -23,7 +23,7 @@ import (
 //
 // A cache holds so many sessions. A new one takes the place of the one unused
 // for longest, if that is for two minutes; else of the smallest, if the new
-// one is no smaller, and if that was made two minutes ago or the new one is a
+// one is larger, and if that was made two minutes ago or the new one is a
 // follower's and that a consumer's.
 //
 // Concurrency: the cache's mutex guards the map and what decides evictions; a
@@ -204,7 +204,7 @@ func (c *Sessions) evictLocked(now time.Time, privileged bool, size int) bool {
 		return false
 	case now.Sub(oldest.lastUsed) > sessionEviction:
 		least = oldest
-	case least == nil || !least.lessValuable(privileged, size, 0) && !(least.privileged == privileged && least.size == size && least.id == 0):
+	case least == nil || !least.lessValuable(privileged, size, 0):
 		return false
 	}
 	c.removeLocked(least)

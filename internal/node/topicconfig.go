@@ -6,7 +6,10 @@ import (
 	"math"
 	"time"
 
+	"gregor/internal/batch"
 	"gregor/internal/config"
+	"gregor/internal/meta"
+	"gregor/internal/replica"
 	"gregor/internal/storage"
 )
 
@@ -36,4 +39,26 @@ func logConfig(t config.Topic, b *config.Broker) storage.LogConfig {
 		c.FileDeleteDelay = -1 // zero would mean the default
 	}
 	return c
+}
+
+// topicConfig meets replica.Config.Topic.
+func (n *Node) topicConfig(img *meta.Image, name string) *replica.TopicConfig {
+	b := n.live.Broker()
+	t := b.Topic(name, img.Settings(meta.TopicResource, name).Map())
+	c := &replica.TopicConfig{
+		Log: logConfig(t, b), MaxMessageBytes: int(t.MaxMessageBytes), MinISR: t.MinInsyncReplicas,
+		Rules: batch.Rules{
+			LogAppendTime: t.TimestampLogAppend, BeforeMax: t.TimestampBeforeMaxMs, AfterMax: t.TimestampAfterMaxMs,
+			Compacted: t.Compact, Level: t.CompressionLevel, InflateAll: b.ValidateAll,
+		},
+	}
+	if codec, ok := codecs[t.CompressionType]; ok {
+		c.Rules.Recompress, c.Rules.Codec = true, codec
+	}
+	return c
+}
+
+// codecs of compression.type; producer is none of them.
+var codecs = map[string]batch.Codec{
+	"uncompressed": batch.None, "gzip": batch.Gzip, "snappy": batch.Snappy, "lz4": batch.LZ4, "zstd": batch.Zstd,
 }

@@ -295,11 +295,9 @@ func (s *stable) openSnapshots() (warnings []error, err error) {
 
 // openLog builds the map from index to offset.
 func (s *stable) openLog() error {
-	floor := snapshotMeta{}
-	if len(s.snaps) > 0 {
-		floor = s.snaps[0]
+	if err := s.findFloor(); err != nil {
+		return err
 	}
-	s.floor = floor
 	err := s.read(s.log.Start(), s.log.End(), func(v batch.View, e *pb.Entry) error {
 		if e.GetIndex() <= s.floor.index {
 			return nil // trimmed, but still on disk
@@ -321,6 +319,32 @@ func (s *stable) openLog() error {
 		err = s.log.TruncateFully(s.floor.next)
 	}
 	return err
+}
+
+// findFloor takes the oldest snapshot from which the log goes on. Older ones
+// are left over from a trim that a crash cut off: the log gave its entries
+// away, the directory had not forgotten them yet.
+func (s *stable) findFloor() error {
+	first := uint64(0) // index of the log's first entry
+	if start, end := s.log.Start(), s.log.End(); start < end {
+		_, err := s.readSome(start, start+1, func(_ batch.View, e *pb.Entry) error {
+			if first == 0 {
+				first = e.GetIndex()
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for len(s.snaps) > 1 && (first == 0 || s.snaps[0].index+1 < first) {
+		_ = s.fs.Remove(filepath.Join(s.dir, s.snaps[0].fileName()))
+		s.snaps = s.snaps[1:]
+	}
+	if len(s.snaps) > 0 {
+		s.floor = s.snaps[0]
+	}
+	return nil
 }
 
 func (s *stable) remember(e *pb.Entry) {

@@ -3,6 +3,7 @@
 package replica
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -148,21 +149,26 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 	p.turn.Lock()
 	defer p.turn.Unlock()
 	log := p.log.Load()
+	var err error
 	leads := m.Leader == self && log != nil && m.LeaderEpoch > p.lostTail
 	if leads && log.LatestEpoch() < m.LeaderEpoch {
 		// Before any append, so that OffsetForLeaderEpoch is right from the
-		// election on.
-		if err := log.AssignEpoch(m.LeaderEpoch, log.End()); err != nil {
-			leads = false
-			defer p.failed(err)
-		}
+		// election on. The one write beneath turn: appends have to wait for it.
+		err = log.AssignEpoch(m.LeaderEpoch, log.End())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !leads {
+	if !leads || err != nil {
 		p.leader = nil
-		p.role.Store(&role{epoch: m.LeaderEpoch, refusal: kerr.NotLeaderForPartition})
+		refusal := kerr.NotLeaderForPartition
+		if err != nil || p.offline {
+			refusal = kerr.KafkaStorageError
+		}
+		p.role.Store(&role{epoch: m.LeaderEpoch, refusal: refusal})
 		p.gate.release()
+		if err != nil {
+			return fmt.Errorf("lead %s-%d in epoch %d: %w", p.topic, p.index, m.LeaderEpoch, err)
+		}
 		return nil
 	}
 	if p.leader == nil {

@@ -30,6 +30,7 @@ type output struct {
 	n        int
 	sent     []sent // answers whose last byte is in buf
 	sendfile bool
+	header   [9]byte // of the answer being put out
 	vec      [2][]byte
 	file     fileSend
 }
@@ -89,14 +90,12 @@ func (o *output) add(it *item) error {
 		}
 		defer o.c.s.pool.unreserve(charge)
 	}
-	var h [9]byte
-	binary.BigEndian.PutUint32(h[:], uint32(size))
-	binary.BigEndian.PutUint32(h[4:], uint32(it.correlation))
-	hn := 8
+	h := binary.BigEndian.AppendUint32(o.header[:0], uint32(size))
+	h = binary.BigEndian.AppendUint32(h, uint32(it.correlation))
 	if r.Flexible {
-		hn = 9
+		h = append(h, 0)
 	}
-	if err := o.put(h[:hn]); err != nil {
+	if err := o.put(h); err != nil {
 		return err
 	}
 	if err := o.put(r.Body); err != nil {
