@@ -212,5 +212,6 @@ func (c *Cleaned) finish() error {
 	if err := c.flush(); err != nil {
 		return err
 	}
+	c.seg.Retire()
 	return c.seg.Seal()
 }
