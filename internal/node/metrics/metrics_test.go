@@ -10,6 +10,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -312,5 +314,20 @@ func BenchmarkRequest(b *testing.B) {
 	for b.Loop() {
 		m.Request(timing)
 		m.Produced("t", 100, 1)
+	}
+}
+
+func TestReferencePageIsCurrent(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	if err := PrintReference(&b); err != nil {
+		t.Fatal(err)
+	}
+	have, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "reference", "metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(bytes.ReplaceAll(have, []byte("\r\n"), []byte("\n")), b.Bytes()) {
+		t.Error("docs/reference/metrics.md is not current: go generate ./internal/node/metrics")
 	}
 }
