@@ -51,8 +51,9 @@ type Partition struct {
 	unseen   int // about the bytes between hw and end
 	// lostTail is the newest leader epoch in a log that may have lost records:
 	// this node leads again only in a newer one.
-	lostTail int32
-	gate     gate
+	lostTail      int32
+	waitsForEpoch bool // the controller was asked for that epoch
+	gate          gate
 }
 
 // role is what this node is to the partition; never changed once published.
