@@ -82,7 +82,7 @@ type Node struct {
 
 	compaction *compaction
 	telemetry  atomic.Pointer[api.TelemetrySubscriptions]
-	up       atomic.Bool // Start is done, Close has not begun
+	up         atomic.Bool // Start is done, Close has not begun
 
 	serving sync.WaitGroup // one Serve for each listener
 
