@@ -378,7 +378,9 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 	if pooled != nil {
 		copyBuffers.Put(pooled)
 	}
-	l.dir.full(false)
+	if l.dir.noSpace.Load() && !cfg.Reserve {
+		l.dir.full(false)
+	}
 	l.dirtyLocked(l.active)
 	return nil
 }
