@@ -242,6 +242,13 @@ func (s *cutSim) cut() {
 
 func (s *cutSim) verify() {
 	for i := range s.promised {
+		// What recovery kept is flushed anew before it is shown again.
+		p := s.partition(i)
+		epoch, _ := p.LeaderEpoch()
+		if err := p.Wait(s.t.Context(), p.LogEnd(), epoch); err != nil {
+			s.fail("partition %d: %v", i, err)
+			return
+		}
 		got, err := readAll(s.partition(i), 0, ReadUncommitted)
 		if err != nil {
 			s.fail("partition %d: %v", i, err)
