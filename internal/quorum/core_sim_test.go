@@ -34,7 +34,7 @@ import (
 //     one that was dropped never is.
 func TestSimPowerCuts(t *testing.T) {
 	t.Parallel()
-	seeds := 150
+	seeds := 100
 	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
 		seeds = n
 	}
