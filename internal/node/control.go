@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
@@ -153,6 +154,11 @@ func (n *Node) applySettings(img *meta.Image, d *meta.Delta) {
 // elect begins and ends coordinators with the leadership of their partitions.
 func (n *Node) elect(c meta.TopicChange) {
 	me := n.live.Broker().NodeID
+	if c.Recreated() { // epochs begin anew, and the groups of old are gone
+		for _, p := range n.groups.Owned() {
+			n.groups.Resign(p, math.MaxInt32)
+		}
+	}
 	for i, pc := range c.Partitions() {
 		switch {
 		case pc.New != nil && pc.New.Leader == me:
