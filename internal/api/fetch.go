@@ -176,7 +176,7 @@ func parseFetch(version int16, body []byte, s *fetched) (fetchRequest, error) {
 		}
 	}
 	if version >= 11 {
-		q.rack = c.str()
+		q.rack = c.name()
 	}
 	c.tags(func(tag int, content *cursor) {
 		if tag == 1 && version >= 15 {
@@ -193,7 +193,7 @@ func fetchTopic(c *cursor, version int16) (name []byte, id [16]byte) {
 	if version >= 13 {
 		return nil, c.uuid()
 	}
-	return c.str(), id
+	return c.name(), id
 }
 
 // fetched is the state of one request.

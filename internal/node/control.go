@@ -122,6 +122,7 @@ func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 		n.log.Error("not all of the metadata could be carried out", "error", err)
 	}
 	n.image.Store(img)
+	n.forgetTopics(d)
 	for c := range d.TopicChanges() {
 		switch {
 		case c.Name == config.OffsetsTopic:

@@ -41,7 +41,9 @@ type Log struct {
 
 	start, end, flushed, hw, unstable, size atomic.Int64
 	// ended says that transactions wait for the high watermark.
-	ended  atomic.Bool
+	ended atomic.Bool
+	// isNew: the log's directory may not be durable yet.
+	isNew  atomic.Bool
 	epochs *epoch.Cache
 
 	opening chan struct{} // one at a time wakes the log; capacity 1
@@ -60,6 +62,9 @@ type Log struct {
 	dirty    []*segment.Segment
 	dirtyDir bool
 	cuts     uint64
+	// truncating holds commits off between the lowering of the marks and the
+	// truncation itself, which marks the log dirty in the end.
+	truncating bool
 	// sealedUpTo: the indexes and snapshots of segments below are on disk, so
 	// the recovery point may go there.
 	sealedUpTo    int64
@@ -504,7 +509,8 @@ func (l *Log) rollLocked(base int64) error {
 	if size == 0 {
 		old.Remove()
 	} else {
-		l.dir.sealLater(l, old, base, l.producers.AppendSnapshot(nil))
+		old.Retire()
+		l.dir.sealLater(sealJob{l, old, base, l.producers.AppendSnapshot(nil), l.cuts})
 	}
 	l.dir.cfg.Events.rolled(l, base)
 	return nil

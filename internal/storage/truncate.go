@@ -26,13 +26,28 @@ func (l *Log) TruncateTo(off int64) error {
 	if off <= l.start.Load() {
 		return l.TruncateFully(off)
 	}
+	err := l.lower(off, l.start.Load())
+	var s *segment.Segment
+	if err == nil {
+		s, err = l.truncate(off)
+	}
+	if err == nil {
+		// Durable before anything is appended: were it lost in a power cut and
+		// later appends not, old batches could stand behind new ones.
+		err = s.Sync()
+	}
+	l.mu.Lock()
+	l.truncating = false
+	l.mu.Unlock()
+	l.dir.markDirty(l)
+	return l.ioError(err)
+}
+
+func (l *Log) truncate(off int64) (*segment.Segment, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
-		return err
-	}
-	if err := l.lowerLocked(off, l.start.Load()); err != nil {
-		return l.ioError(err)
+		return nil, err
 	}
 	segs := *l.segs.Load()
 	keep := len(segs)
@@ -42,12 +57,12 @@ func (l *Log) TruncateTo(off int64) error {
 	s := segs[keep-1]
 	if keep < len(segs) {
 		if err := s.Activate(); err != nil {
-			return l.ioError(err)
+			return nil, err
 		}
 	}
 	_, end, err := s.Truncate(off)
 	if err != nil {
-		return l.ioError(err)
+		return nil, err
 	}
 	l.dropHandleLocked()
 	l.active = s
@@ -65,19 +80,28 @@ func (l *Log) TruncateTo(off int64) error {
 		l.epochsDirty = true
 	}
 	if err := l.reloadProducersLocked(end); err != nil {
-		return l.ioError(err)
+		return nil, err
 	}
-	l.dir.markDirty(l)
-	return nil
+	return s, nil
 }
 
-// lowerLocked takes back the promise that offsets from off on are durable.
-func (l *Log) lowerLocked(off, start int64) error {
+// lower takes back, durably, the promise that offsets from off on are durable,
+// and the recovery point with it: segments above are no longer sealed.
+func (l *Log) lower(off, start int64) error {
+	l.mu.Lock()
 	l.cuts++
+	l.truncating = true // no commit may raise the mark again meanwhile
 	if l.flushed.Load() > off {
 		l.flushed.Store(off)
 	}
-	return l.dir.points.set(l.key(), point{min(l.flushed.Load(), off), start, min(l.hw.Load(), off)}, true)
+	segs := *l.segs.Load()
+	l.sealedUpTo = min(l.sealedUpTo, segs[segmentFor(segs, off)].Base())
+	pt := point{min(l.flushed.Load(), off), start, min(l.hw.Load(), off)}
+	l.mu.Unlock()
+	if err := l.dir.points.set(l.key(), pt, true); err != nil {
+		return err
+	}
+	return l.dir.lowerRecoveryPoint(l, off)
 }
 
 func (l *Log) publishLocked(segs []*segment.Segment) {
@@ -110,11 +134,8 @@ func (l *Log) reloadProducersLocked(end int64) error {
 		snapshots = append(snapshots, o)
 	}
 	slices.Sort(snapshots)
-	t, at, err := l.snapshotState(snapshots, end)
+	t, err := l.producersAt(*l.segs.Load(), snapshots, end)
 	if err != nil {
-		return err
-	}
-	if err := l.replayProducers(t, at, end); err != nil {
 		return err
 	}
 	t.Expire(time.Now().UnixMilli(), l.expiryMillis())
@@ -129,13 +150,15 @@ func (l *Log) TruncateFully(start int64) error {
 	if err := l.wake(); err != nil {
 		return err
 	}
+	err := l.lower(start, start)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.truncating = false
+	if err != nil {
+		return l.ioError(err)
+	}
 	if err := l.usable(); err != nil {
 		return err
-	}
-	if err := l.lowerLocked(start, start); err != nil {
-		return l.ioError(err)
 	}
 	segs := *l.segs.Load()
 	l.dropHandleLocked()

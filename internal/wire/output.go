@@ -84,7 +84,8 @@ func (o *output) add(it *item) error {
 		return o.failed(fmt.Errorf("answer of %d bytes is too large for a frame", size))
 	}
 	if len(r.Body) >= largeReply {
-		charge := int64(len(r.Body))
+		// Half the budget stands for any more, so that it can be had.
+		charge := min(int64(len(r.Body)), o.c.s.pool.limit/2)
 		if err := o.reserve(charge); err != nil {
 			return err
 		}
@@ -121,9 +122,6 @@ func (o *output) add(it *item) error {
 // reserve charges a large body to the budget, waiting while it is spent.
 func (o *output) reserve(n int64) error {
 	p := o.c.s.pool
-	if n > p.limit/2 {
-		n = p.limit / 2
-	}
 	if p.reserve(n) {
 		return nil
 	}

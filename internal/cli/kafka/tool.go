@@ -69,6 +69,11 @@ func Tools() []Tool {
 		{"kafka-console-producer", "send lines of standard input as records", runConsoleProducer},
 		{"kafka-console-consumer", "print records of topics", runConsoleConsumer},
 		{"kafka-consumer-groups", "list, describe, reset and delete consumer groups", runConsumerGroups},
+		{"kafka-configs", "show and change configurations", runConfigs},
+		{"kafka-get-offsets", "print offsets of partitions", runGetOffsets},
+		{"kafka-delete-records", "delete the oldest records of partitions", runDeleteRecords},
+		{"kafka-log-dirs", "show what is in the brokers' log directories", runLogDirs},
+		{"kafka-dump-log", "print the files of a log", runDumpLog},
 	}
 }
 

@@ -487,14 +487,31 @@ func sameHole(known []*Damage, d *Damage) bool {
 	return false
 }
 
-// Cut truncates the file to size, after Recover.
+// Cut truncates the file to size, durably: were the truncation lost in a power
+// cut and later appends not, old batches could stand behind new ones.
 func (s *Segment) Cut(size int64) error {
 	h, err := s.File()
 	if err != nil {
 		return err
 	}
 	defer h.Release()
-	return h.Truncate(size)
+	if err := h.Truncate(size); err != nil {
+		return err
+	}
+	return s.Sync()
+}
+
+// Sync makes the log file durable.
+func (s *Segment) Sync() error {
+	h, err := s.File()
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	if err := h.Datasync(); err != nil {
+		return &SyncError{Path: s.Path(LogSuffix), Err: err}
+	}
+	return nil
 }
 
 // Measure finds the end of a segment that was closed cleanly, from its indexes
