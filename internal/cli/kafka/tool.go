@@ -74,6 +74,10 @@ func Tools() []Tool {
 		{"kafka-delete-records", "delete the oldest records of partitions", runDeleteRecords},
 		{"kafka-log-dirs", "show what is in the brokers' log directories", runLogDirs},
 		{"kafka-dump-log", "print the files of a log", runDumpLog},
+		{"kafka-broker-api-versions", "show which requests brokers understand", runBrokerAPIVersions},
+		{"kafka-cluster", "show a cluster's id and endpoints", runCluster},
+		{"kafka-features", "show and change feature levels", runFeatures},
+		{"kafka-client-metrics", "show and change client metrics subscriptions", runClientMetrics},
 	}
 }
 
