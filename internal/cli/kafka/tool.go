@@ -78,6 +78,11 @@ func Tools() []Tool {
 		{"kafka-cluster", "show a cluster's id and endpoints", runCluster},
 		{"kafka-features", "show and change feature levels", runFeatures},
 		{"kafka-client-metrics", "show and change client metrics subscriptions", runClientMetrics},
+		{"kafka-producer-perf-test", "measure how fast records are produced", runProducerPerf},
+		{"kafka-consumer-perf-test", "measure how fast records are consumed", runConsumerPerf},
+		{"kafka-e2e-latency", "measure the time from sending to receiving", runLatency},
+		{"kafka-verifiable-producer", "produce numbers and say as JSON what became of them", runVerifiableProducer},
+		{"kafka-verifiable-consumer", "consume and say as JSON what happens", runVerifiableConsumer},
 	}
 }
 
