@@ -14,6 +14,7 @@ type Partitions interface {
 	// cluster, NOT_LEADER_OR_FOLLOWER when it lives elsewhere,
 	// KAFKA_STORAGE_ERROR when its directory is offline. name is borrowed.
 	Get(name []byte, partition int32) (Partition, error)
+	GetName(name string, partition int32) (Partition, error)
 	// GetByID: UNKNOWN_TOPIC_ID when no topic has this id; else as Get.
 	GetByID(id [16]byte, partition int32) (Partition, error)
 	// TopicName of an id, or "".
@@ -32,13 +33,14 @@ type Leader struct {
 
 // Partition is one partition hosted here.
 type Partition interface {
+	Topic() string
 	// Append writes the batches of one produce request for this partition.
 	// records are borrowed until it returns, and are stamped in place.
 	// Errors: kerr, or *RecordErrors around one.
 	Append(records []byte, o AppendOptions) (Appended, error)
-	// AwaitCommitted arranges one w.Wake when the high watermark reaches upTo
-	// or will not while this broker leads in epoch; false when nothing needs
-	// to be waited for. Committed tells which: nil, or NOT_LEADER_OR_FOLLOWER,
+	// AwaitCommitted arranges exactly one w.Wake, unless Forget comes first,
+	// for when the high watermark reaches upTo or will not while this broker
+	// leads in epoch; false when nothing needs to be waited for. Committed tells which: nil, or NOT_LEADER_OR_FOLLOWER,
 	// NOT_ENOUGH_REPLICAS_AFTER_APPEND, KAFKA_STORAGE_ERROR, or
 	// REQUEST_TIMED_OUT when it is just not there yet.
 	AwaitCommitted(upTo int64, epoch int32, w Waker) bool

@@ -50,7 +50,7 @@ var layouts = [maxKey + 1]struct {
 	19: {2, 7, 5, "[s 4 2 [4 (4)] [s s]] 4 1-:1"},                                                                                                                       // CreateTopics
 	20: {1, 6, 4, "6-:[6-:s 6-:u] 0-5:(s) 4"},                                                                                                                           // DeleteTopics
 	21: {0, 2, 2, "[s [4 8]] 4"},                                                                                                                                        // DeleteRecords
-	22: {0, 5, 2, "s 4 3-:8 3-:2"},                                                                                                                            // InitProducerId
+	22: {0, 5, 2, "s 4 3-:8 3-:2"},                                                                                                                                      // InitProducerId
 	23: {2, 4, 4, "3-:4 [s [4 2-:4 4]]"},                                                                                                                                // OffsetForLeaderEpoch
 	24: {0, 5, 3, "4-:[4-:s 4-:8 4-:2 4-:1 4-:[s (4)]] 0-3:s 0-3:8 0-3:2 0-3:[s (4)]"},                                                                                  // AddPartitionsToTxn
 	25: {0, 4, 3, "s 8 2 s"},                                                                                                                                            // AddOffsetsToTxn

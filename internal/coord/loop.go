@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"gregor/internal/batch"
 )
 
 const (
@@ -17,12 +19,17 @@ const (
 	// beyond it waits in Write, which is its connection's reader: back pressure.
 	mailboxSize = 256
 
-	// reload is the pause after a load that failed.
-	reload = time.Second
+	// reload is the pause after a load that failed, reloadNotLed that after one
+	// for which the log and the metadata did not agree about the leader.
+	reload       = time.Second
+	reloadNotLed = 50 * time.Millisecond
 
 	// divideAt keeps batches of divisible records small, so that an expiry of
 	// a million offsets does not hold the loop or the log for long.
 	divideAt = 1000
+
+	// keepBatch bounds the memory that an idle loop holds for its next batch.
+	keepBatch = 64 << 10
 )
 
 type phase int32
@@ -31,7 +38,7 @@ const (
 	loading phase = iota // calls get COORDINATOR_LOAD_IN_PROGRESS
 	active
 	failed // the load failed and will be tried again: COORDINATOR_NOT_AVAILABLE
-	gone   // resigned: NOT_COORDINATOR
+	gone   // resigned, or the log is not led here: NOT_COORDINATOR
 )
 
 // loop is one owned partition. All fields below the line belong to its
@@ -65,7 +72,7 @@ type loop[S Shard] struct {
 
 	timer   *time.Timer
 	timerAt time.Time // when timer fires; zero when it is not set
-	buf     []byte    // batch under construction
+	batch   batch.Builder
 }
 
 // mail is a call in the mailbox: a write or a read.
@@ -100,6 +107,7 @@ func newLoop[S Shard](cfg *Config[S], partition, epoch int32, log Log) *loop[S] 
 		done:   make(chan struct{}),
 		posted: make(chan struct{}, 1),
 		calls:  map[Ticket]call{},
+		batch:  *batch.NewBuilder(cfg.Codec),
 	}
 }
 
@@ -134,12 +142,27 @@ func (l *loop[S]) post(op func(S, time.Time) Result) {
 // run is the loop's goroutine: load, serve until stopped or lost, unload.
 func (l *loop[S]) run() {
 	defer l.unload()
-	for !l.load() {
-		l.phase.Store(int32(failed))
+	for {
+		err := l.load()
+		if err == nil {
+			break
+		}
+		pause := reload
+		if notLed(err) {
+			// The log is ahead of the metadata, or behind: an election will come,
+			// or the log will follow.
+			l.phase.Store(int32(gone))
+			pause = reloadNotLed
+		} else {
+			l.phase.Store(int32(failed))
+			if f := l.cfg.Events.LoadFailed; f != nil {
+				f(l.partition, err)
+			}
+		}
 		select {
 		case <-l.stop:
 			return
-		case <-time.After(reload):
+		case <-time.After(pause):
 			l.phase.Store(int32(loading))
 		}
 	}
@@ -181,9 +204,15 @@ func (l *loop[S]) run() {
 	}
 }
 
-// load replays the log into a new shard. False means that it is to be tried
+// notLed says that the log is not, or not yet, led here in the epoch of the
+// election.
+func notLed(err error) bool {
+	return errors.Is(err, kerr.NotLeaderForPartition) || errors.Is(err, kerr.FencedLeaderEpoch) || errors.Is(err, kerr.UnknownLeaderEpoch)
+}
+
+// load replays the log into a new shard. After an error it is to be tried
 // again; a stop in the middle of it counts as loaded.
-func (l *loop[S]) load() bool {
+func (l *loop[S]) load() error {
 	began := time.Now()
 	l.shard = l.cfg.New(l.partition)
 	start, end := l.log.Bounds()
@@ -192,7 +221,7 @@ func (l *loop[S]) load() bool {
 	for from := start; from < end; {
 		select {
 		case <-l.stop:
-			return true
+			return nil
 		default:
 		}
 		b, err := l.log.Read(from, l.cfg.LoadBytes, buf)
@@ -208,10 +237,7 @@ func (l *loop[S]) load() bool {
 			})
 		}
 		if err != nil {
-			if f := l.cfg.Events.LoadFailed; f != nil {
-				f(l.partition, err)
-			}
-			return false
+			return err
 		}
 		buf = b
 		l.shard.Committed(min(from, l.log.Committed()))
@@ -221,7 +247,7 @@ func (l *loop[S]) load() bool {
 	if f := l.cfg.Events.Loaded; f != nil {
 		f(l.partition, records, time.Since(began))
 	}
-	return true
+	return nil
 }
 
 // badRecord: a record that cannot be read is reported and passed over.
@@ -306,15 +332,18 @@ func (l *loop[S]) write(res Result, now time.Time) (int64, error) {
 		if res.Divisible {
 			n = min(n, divideAt)
 		}
-		l.buf = appendBatch(l.buf[:0], rest[:n], now.UnixMilli())
-		for res.Divisible && n > 1 && len(l.buf) > l.log.MaxBatch() {
+		b, err := build(&l.batch, rest[:n], now.UnixMilli())
+		for err == nil && res.Divisible && n > 1 && len(b) > l.log.MaxBatch() {
 			n = (n + 1) / 2
-			l.buf = appendBatch(l.buf[:0], rest[:n], now.UnixMilli())
+			b, err = build(&l.batch, rest[:n], now.UnixMilli())
 		}
-		if len(l.buf) > l.log.MaxBatch() {
+		if err != nil {
+			return 0, err
+		}
+		if len(b) > l.log.MaxBatch() {
 			return 0, kerr.RecordListTooLarge
 		}
-		end, err := l.log.Append(l.buf)
+		end, err := l.log.Append(b)
 		if err != nil {
 			return 0, err
 		}
@@ -328,8 +357,8 @@ func (l *loop[S]) write(res Result, now time.Time) (int64, error) {
 		}
 		rest = rest[n:]
 	}
-	if cap(l.buf) > 1<<20 {
-		l.buf = nil
+	if l.batch.Size() > keepBatch {
+		l.batch = *batch.NewBuilder(l.cfg.Codec)
 	}
 	return l.written, nil
 }

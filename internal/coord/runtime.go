@@ -4,11 +4,14 @@ package coord
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"gregor/internal/batch"
 )
 
 // Config says how a Runtime runs its shards.
@@ -21,6 +24,9 @@ type Config[S Shard] struct {
 
 	// LoadBytes is how much is read of a log at once (offsets.load.buffer.size).
 	LoadBytes int
+
+	// Codec compresses what shards write (offsets.topic.compression.codec).
+	Codec batch.Codec
 
 	Events Events
 }
@@ -201,7 +207,11 @@ func (r *Runtime[S]) active(partition int32) (*loop[S], error) {
 // its commit gave: one that makes it retry, here or at the new coordinator.
 // Source: CoordinatorOperationExceptionHelper.handleOperationException.
 func ClientError(err error) error {
-	switch err {
+	var ke *kerr.Error
+	if !errors.As(err, &ke) {
+		return err
+	}
+	switch ke {
 	case kerr.NetworkException:
 		return kerr.CoordinatorLoadInProgress
 	case kerr.UnknownTopicOrPartition, kerr.NotEnoughReplicas, kerr.RequestTimedOut:
@@ -211,5 +221,5 @@ func ClientError(err error) error {
 	case kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidFetchSize:
 		return kerr.UnknownServerError
 	}
-	return err
+	return ke
 }

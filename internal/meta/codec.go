@@ -438,3 +438,17 @@ func (r *reader) features() []FeatureRange {
 	}
 	return s
 }
+
+// NextFrame cuts the frame of the first record off b without reading its body.
+func NextFrame(b []byte) (frame, rest []byte, err error) {
+	r := reader{b: b}
+	_, _, n := r.uvarint(), r.uvarint(), r.uvarint()
+	if r.err == nil && n > uint64(len(r.b)) {
+		r.err = errShort
+	}
+	if r.err != nil {
+		return nil, nil, r.err
+	}
+	end := len(b) - len(r.b) + int(n)
+	return b[:end:end], b[end:], nil
+}

@@ -20,13 +20,23 @@ type hosted struct {
 	image *atomic.Pointer[meta.Image]
 }
 
-var _ api.Partitions = hosted{}
+var (
+	_ api.Partitions = hosted{}
+	_ api.Finder     = hosted{}
+)
 
 func (h hosted) Get(name []byte, index int32) (api.Partition, error) {
 	if p := h.table.Get(name, index); p != nil {
 		return hostedPartition{p}, nil
 	}
 	return nil, h.absent(h.image.Load().Topic(string(name)), index, kerr.UnknownTopicOrPartition)
+}
+
+func (h hosted) GetName(name string, index int32) (api.Partition, error) {
+	if p := h.table.Named(name, index); p != nil {
+		return hostedPartition{p}, nil
+	}
+	return nil, h.absent(h.image.Load().Topic(name), index, kerr.UnknownTopicOrPartition)
 }
 
 func (h hosted) GetByID(id [16]byte, index int32) (api.Partition, error) {
@@ -46,6 +56,15 @@ func (h hosted) absent(t *meta.Topic, index int32, unknown error) error {
 		return kerr.UnknownTopicOrPartition
 	}
 	return kerr.NotLeaderForPartition
+}
+
+// Find is Get for the families that want the replica itself; it meets
+// api.Finder.
+func (h hosted) Find(topic string, index int32) (*replica.Partition, error) {
+	if p := h.table.Named(topic, index); p != nil {
+		return p, nil
+	}
+	return nil, h.absent(h.image.Load().Topic(topic), index, kerr.UnknownTopicOrPartition)
 }
 
 func (h hosted) TopicName(id [16]byte) string {
@@ -76,6 +95,8 @@ func (h hosted) Leader(topic string, index int32, listener string) api.Leader {
 // hostedPartition is one pointer, so that it becomes an interface without an
 // allocation.
 type hostedPartition struct{ p *replica.Partition }
+
+func (h hostedPartition) Topic() string { return h.p.Topic() }
 
 func (h hostedPartition) Append(records []byte, o api.AppendOptions) (api.Appended, error) {
 	r, err := h.p.Append(records, o.Acks, replica.AppendOptions{ExpectedEpoch: replica.NoEpoch, NoZstd: o.Version < 7})

@@ -5,6 +5,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -60,6 +61,15 @@ func (p *Partition) check(records []byte, o AppendOptions) (batch.View, error) {
 	if v.BaseOffset() != 0 {
 		return nil, &Error{kerr.InvalidRecord, fmt.Errorf("base offset %d, must be 0", v.BaseOffset())}
 	}
+	rules := c.Rules
+	rules.Now = time.Now().UnixMilli()
+	v, info, err := batch.Validate(v, rules)
+	if err != nil {
+		return nil, refuse(err)
+	}
+	if info.Recompressed && len(v) > c.MaxMessageBytes {
+		return nil, &Error{kerr.MessageTooLarge, fmt.Errorf("batch of %d bytes after recompression, max.message.bytes is %d", len(v), c.MaxMessageBytes)}
+	}
 	if attr.Transactional() && !o.Transactional {
 		return nil, &Error{kerr.InvalidTxnState, errors.New("partition was not added to the transaction")}
 	}
@@ -110,7 +120,20 @@ func (p *Partition) append(v batch.View, acks int16, o AppendOptions) (Result, e
 
 // refuse gives Kafka's error for what package batch found wrong.
 func refuse(err error) error {
-	if errors.Is(err, batch.ErrCorrupt) {
+	var faults *batch.RecordErrors
+	switch {
+	case errors.As(err, &faults):
+		e := &RecordErrors{Err: kerr.InvalidRecord, Message: faults.Message}
+		if faults.Timestamp {
+			e.Err = kerr.InvalidTimestamp
+		}
+		for _, r := range faults.Records {
+			e.Records = append(e.Records, RecordError(r))
+		}
+		return e
+	case errors.Is(err, batch.ErrTooLarge):
+		return &Error{kerr.MessageTooLarge, err}
+	case errors.Is(err, batch.ErrCorrupt):
 		return &Error{kerr.CorruptMessage, err}
 	}
 	return &Error{kerr.InvalidRecord, err}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"gregor/internal/batch"
 	"gregor/internal/storage"
 )
 
@@ -29,6 +30,8 @@ type TopicConfig struct {
 	Log             storage.LogConfig
 	MaxMessageBytes int // of one batch: max.message.bytes
 	MinISR          int // min.insync.replicas
+	// Rules are how a client's records are checked. Now is filled in.
+	Rules batch.Rules
 }
 
 // Origin is who appends.

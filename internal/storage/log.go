@@ -3,114 +3,602 @@
 package storage
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"gregor/internal/batch"
+	"gregor/internal/storage/epoch"
+	"gregor/internal/storage/producer"
+	"gregor/internal/storage/segment"
 	"gregor/internal/vfs"
 )
 
 // Log is one partition's log.
-type Log struct{}
+//
+// Concurrency: mu is a leaf lock for offset assignment, the write and what
+// changes segments; no sync happens beneath it. Readers take the segment list
+// by pointer and the offsets by atomics. A log found after a clean stop is
+// asleep: it knows its offsets from the catalogue and touches the disk at the
+// first append or read (wake).
+type Log struct {
+	dir  *Dir
+	name Name
+	id   [16]byte
+	slot int // in the durable-points file
 
-func (l *Log) Name() Name        { panic("unbuilt") }
-func (l *Log) TopicID() [16]byte { panic("unbuilt") }
-func (l *Log) Dir() *Dir         { panic("unbuilt") }
-func (l *Log) Config() LogConfig { panic("unbuilt") }
+	cfg    atomic.Pointer[LogConfig]
+	segs   atomic.Pointer[[]*segment.Segment]
+	awake  atomic.Bool
+	closed atomic.Bool
 
-// Append and AppendAll assign offsets (unless Origin is Replication), stamp
-// the leader epoch and write, whole or not at all. vs of one request should be
-// neighbours in memory: then they are one write without a copy.
-func (l *Log) Append(v batch.View, a Append) (Appended, error)       { panic("unbuilt") }
-func (l *Log) AppendAll(vs []batch.View, a Append) (Appended, error) { panic("unbuilt") }
+	start, end, flushed, hw, unstable, size atomic.Int64
+	// ended says that transactions wait for the high watermark.
+	ended atomic.Bool
+	// isNew: the log's directory may not be durable yet.
+	isNew  atomic.Bool
+	epochs *epoch.Cache
 
-// Read returns whole batches from the one that holds offset from (or the next
-// one, when from was compacted away) up to but not including offset upTo, at
-// most maxBytes of them; with minOne at least one batch however large. At the
-// end (from == upTo or above) the Slice is empty and the error nil.
-// Errors: ErrOffsetOutOfRange, *CorruptError, ErrDirFailed, ErrClosed.
-func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Slice, error) { panic("unbuilt") }
+	opening chan struct{} // one at a time wakes the log; capacity 1
+
+	mu        sync.Mutex
+	path      string
+	known     *known // what the catalogue says, until awake
+	active    *segment.Segment
+	handle    *segment.Handle // of the active segment, while it is busy
+	lastWrite time.Time
+	producers *producer.Table
+	jitter    time.Duration
+	// dirty holds the segments written since the last commit, dirtyDir says
+	// that files came or went. cuts counts truncations: a commit begun before
+	// one proves nothing after it.
+	dirty    []*segment.Segment
+	dirtyDir bool
+	cuts     uint64
+	// truncating holds commits off between the lowering of the marks and the
+	// truncation itself, which marks the log dirty in the end.
+	truncating bool
+	// sealedUpTo: the indexes and snapshots of segments below are on disk, so
+	// the recovery point may go there.
+	sealedUpTo    int64
+	unflushed     int64 // messages since the last flush, for flush.messages
+	unflushedFrom time.Time
+	recovery      Recovery
+	epochsDirty   bool
+	snapshotAt    int64 // offset of the last snapshot written
+
+	queued bool // in the committer's queue; guarded by dir.commitMu
+}
+
+func (d *Dir) newLog(n Name, id [16]byte, c LogConfig) *Log {
+	l := &Log{dir: d, name: n, id: id, slot: -1, opening: make(chan struct{}, 1),
+		path: filepath.Join(d.path, n.String()), epochs: &epoch.Cache{}, producers: producer.NewTable()}
+	l.unstable.Store(-1)
+	c = c.withDefaults()
+	l.cfg.Store(&c)
+	l.segs.Store(&[]*segment.Segment{})
+	return l
+}
+
+// Name, TopicID, Dir and Config tell what the log was opened with.
+func (l *Log) Name() Name { return l.name }
+
+// TopicID is the id of the log's topic.
+func (l *Log) TopicID() [16]byte { return l.id }
+
+// Dir is the directory that holds the log.
+func (l *Log) Dir() *Dir { return l.dir }
+
+// Config is the configuration in force.
+func (l *Log) Config() LogConfig { return *l.cfg.Load() }
 
 // Start is the log start offset, End the next offset, Flushed the end of what
 // is durable. None waits for a lock.
-func (l *Log) Start() int64   { panic("unbuilt") }
-func (l *Log) End() int64     { panic("unbuilt") }
-func (l *Log) Flushed() int64 { panic("unbuilt") }
-func (l *Log) Size() int64    { panic("unbuilt") }
+func (l *Log) Start() int64 { return l.start.Load() }
+
+// End is the offset that the next record gets.
+func (l *Log) End() int64 { return l.end.Load() }
+
+// Flushed is the end of what is durable.
+func (l *Log) Flushed() int64 { return l.flushed.Load() }
+
+// Size is the number of bytes in the log's segments.
+func (l *Log) Size() int64 { return l.size.Load() }
+
+// HighWatermark is the last value of SetHighWatermark, or what the last stop
+// left.
+func (l *Log) HighWatermark() int64 { return l.hw.Load() }
 
 // SetHighWatermark tells the log its high watermark: kept for retention,
 // compaction, the transaction rules and the checkpoint. It never moves the
 // watermark above the end.
-func (l *Log) SetHighWatermark(hw int64) { panic("unbuilt") }
-func (l *Log) HighWatermark() int64      { panic("unbuilt") }
+func (l *Log) SetHighWatermark(hw int64) {
+	hw = min(hw, l.end.Load())
+	l.hw.Store(hw)
+	if l.ended.Load() {
+		l.mu.Lock()
+		l.producers.Committed(hw)
+		l.noteUnstableLocked()
+		l.mu.Unlock()
+	}
+}
+
+func (l *Log) noteUnstableLocked() {
+	l.unstable.Store(l.producers.FirstUnstable())
+	l.ended.Store(l.producers.HasEnded())
+}
 
 // StableBound is the first offset of a transaction that is open, or ended
 // above the high watermark; -1 when there is none. LSO = min(HW, StableBound).
-func (l *Log) StableBound() int64                             { panic("unbuilt") }
-func (l *Log) Aborted(from, upTo int64) ([]AbortedTxn, error) { panic("unbuilt") }
-func (l *Log) Producers() ([]ProducerState, error)            { panic("unbuilt") }
+func (l *Log) StableBound() int64 { return l.unstable.Load() }
 
-// OffsetForTimestamp finds the first record at or after ts.
-func (l *Log) OffsetForTimestamp(ts int64) (TimestampOffset, bool, error) { panic("unbuilt") }
+// Recovery tells what opening the log found after an unclean stop (zero if
+// the stop was clean).
+func (l *Log) Recovery() Recovery {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.recovery
+}
 
-// MaxTimestamp finds the record with the largest timestamp.
-func (l *Log) MaxTimestamp() (TimestampOffset, bool, error) { panic("unbuilt") }
+// Configure changes the configuration; it holds from the next append on.
+func (l *Log) Configure(c LogConfig) {
+	c = c.withDefaults()
+	old := l.cfg.Swap(&c)
+	if c.Durable && !old.Durable {
+		_ = l.Flush(false)
+	}
+	if c.SegmentJitter != old.SegmentJitter {
+		l.mu.Lock()
+		l.drawJitterLocked()
+		l.mu.Unlock()
+	}
+}
+
+func (l *Log) drawJitterLocked() {
+	l.jitter = 0
+	if j := l.cfg.Load().SegmentJitter; j > 0 {
+		l.jitter = time.Duration(rand.Int64N(int64(j)))
+	}
+}
+
+// usable says why nothing can be done with the log, if so.
+func (l *Log) usable() error {
+	if l.closed.Load() {
+		return ErrClosed
+	}
+	return l.dir.Err()
+}
+
+// wake opens what the first touch needs. It is cheap when awake.
+func (l *Log) wake() error {
+	if l.awake.Load() {
+		return nil
+	}
+	if err := l.usable(); err != nil {
+		return err
+	}
+	l.opening <- struct{}{}
+	defer func() { <-l.opening }()
+	if l.awake.Load() {
+		return nil
+	}
+	if err := l.load(); err != nil {
+		return fmt.Errorf("open log %s: %w", l.name, l.ioError(err))
+	}
+	l.awake.Store(true)
+	return nil
+}
+
+// Append assigns offsets (unless Origin is Replication), stamps the leader
+// epoch and writes.
+func (l *Log) Append(v batch.View, a Append) (Appended, error) {
+	one := [1]batch.View{v}
+	return l.AppendAll(one[:], a)
+}
+
+// AppendAll appends the batches of one request, whole or not at all. When they
+// are neighbours in memory they are written without a copy.
+func (l *Log) AppendAll(vs []batch.View, a Append) (Appended, error) {
+	total, err := checkFrames(vs)
+	if err != nil {
+		return Appended{}, err
+	}
+	if err := l.wake(); err != nil {
+		return Appended{}, err
+	}
+	l.mu.Lock()
+	r, mark, err := l.appendLocked(vs, total, a)
+	l.mu.Unlock()
+	if mark {
+		l.dir.markDirty(l)
+	}
+	return r, err
+}
+
+func checkFrames(vs []batch.View) (int64, error) {
+	var total int64
+	for _, v := range vs {
+		if len(v) < batch.HeaderSize || len(v) != v.Size() || v.Magic() != 2 || v.LastOffsetDelta() < 0 {
+			return 0, fmt.Errorf("%w: it is no whole batch of format 2", ErrInvalidBatch)
+		}
+		total += int64(len(v))
+	}
+	if total == 0 {
+		return 0, fmt.Errorf("%w: it is empty", ErrInvalidBatch)
+	}
+	return total, nil
+}
+
+func (l *Log) appendLocked(vs []batch.View, total int64, a Append) (r Appended, mark bool, err error) {
+	if err := l.usable(); err != nil {
+		return r, false, err
+	}
+	cfg := l.cfg.Load()
+	if total > cfg.SegmentBytes {
+		return r, false, fmt.Errorf("%w: %d bytes, a segment has %d", ErrRecordListTooLarge, total, cfg.SegmentBytes)
+	}
+	r.LogStart = l.start.Load()
+	producers := false
+	for _, v := range vs {
+		producers = producers || v.HasProducerID()
+	}
+	if producers && a.Origin == Client {
+		if r, dup, err := l.duplicateLocked(vs, r); dup || err != nil {
+			return r, false, err
+		}
+	}
+	r.First, r.Last, err = stamp(vs, l.end.Load(), a)
+	if err != nil {
+		return r, false, err
+	}
+	var u *producer.Update
+	if producers {
+		u = l.producers.Prepare(a.Origin, a.TxnVersion, a.NewProducerFromZero)
+		for _, v := range vs {
+			if err := u.Add(v); err != nil {
+				return r, false, fmt.Errorf("producer %d, epoch %d, sequence %d, offset %d: %w",
+					v.ProducerID(), v.ProducerEpoch(), v.BaseSequence(), v.BaseOffset(), err)
+			}
+		}
+	}
+	if err := l.rollIfNeededLocked(cfg, vs, total); err != nil {
+		return r, false, err
+	}
+	if err := l.writeLocked(cfg, vs, total); err != nil {
+		return r, false, err
+	}
+	for _, v := range vs {
+		if e := v.LeaderEpoch(); e > l.epochs.Latest() && l.epochs.Assign(e, v.BaseOffset()) {
+			l.epochsDirty = true
+		}
+	}
+	l.end.Store(r.Last + 1)
+	l.size.Add(total)
+	if u != nil {
+		l.producers.Apply(u, func(c producer.Completed, stable int64) {
+			if c.Aborted {
+				l.active.AddAborted(AbortedTxn{ProducerID: c.ProducerID, FirstOffset: c.First, LastOffset: c.Last, StableOffset: stable})
+			}
+		})
+		l.noteUnstableLocked()
+	}
+	return r, l.flushDueLocked(cfg, r.Last-r.First+1), nil
+}
+
+// flushDueLocked decides whether the append asks the committer at once.
+func (l *Log) flushDueLocked(cfg *LogConfig, messages int64) bool {
+	now := time.Now()
+	l.lastWrite = now
+	if cfg.Durable {
+		return true
+	}
+	l.dir.foreign.Add(1)
+	if l.unflushed == 0 {
+		l.unflushedFrom = now
+	}
+	l.unflushed += messages
+	return cfg.FlushMessages > 0 && l.unflushed >= cfg.FlushMessages
+}
+
+// duplicateLocked finds the original of an append that was made before.
+func (l *Log) duplicateLocked(vs []batch.View, r Appended) (Appended, bool, error) {
+	found := 0
+	for _, v := range vs {
+		m, ok := l.producers.Duplicate(v)
+		if !ok {
+			continue
+		}
+		if found == 0 {
+			r.First = m.First()
+		}
+		r.Last, r.Timestamp = m.LastOffset, m.Timestamp
+		found++
+	}
+	if found == 0 {
+		return r, false, nil
+	}
+	if found < len(vs) {
+		return Appended{}, false, ErrDuplicateSequence
+	}
+	r.Duplicate = true
+	return r, true, nil
+}
+
+// stamp gives the batches their offsets and epoch, or checks those they bring.
+func stamp(vs []batch.View, end int64, a Append) (first, last int64, err error) {
+	next := end
+	for _, v := range vs {
+		if a.Origin == Replication {
+			if v.BaseOffset() < next || v.BaseOffset() > math.MaxInt64-math.MaxInt32-1 {
+				return 0, 0, fmt.Errorf("%w: base offset %d below the log end %d", ErrInvalidBatch, v.BaseOffset(), next)
+			}
+		} else {
+			v.SetBaseOffset(next)
+			v.SetLeaderEpoch(a.LeaderEpoch)
+		}
+		next = v.NextOffset()
+	}
+	return vs[0].BaseOffset(), next - 1, nil
+}
+
+// writeLocked writes the batches at the end of the active segment. A full disk
+// undoes the write and leaves the directory online.
+func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
+	h, err := l.handleLocked()
+	if err != nil {
+		return l.ioError(err)
+	}
+	b, pooled := contiguous(vs, total)
+	err = l.active.Append(h, b, vs)
+	for err != nil {
+		full := vfs.IsNoSpace(err)
+		if uerr := l.active.Undo(h); uerr != nil {
+			l.dir.fail(fmt.Errorf("undo a failed append to %s: %w", l.name, uerr))
+			return l.dir.Err()
+		}
+		if !full {
+			return l.ioError(err)
+		}
+		if !cfg.Reserve || !l.dir.releaseReserve() {
+			l.dir.full(true)
+			return fmt.Errorf("append to %s: %w", l.name, ErrNoSpace)
+		}
+		err = l.active.Append(h, b, vs)
+	}
+	if pooled != nil {
+		copyBuffers.Put(pooled)
+	}
+	l.dir.full(false)
+	l.dirtyLocked(l.active)
+	return nil
+}
+
+func (l *Log) dirtyLocked(s *segment.Segment) {
+	for _, d := range l.dirty {
+		if d == s {
+			return
+		}
+	}
+	if s.Acquire() {
+		l.dirty = append(l.dirty, s)
+	}
+}
+
+func (l *Log) handleLocked() (*segment.Handle, error) {
+	if l.handle == nil {
+		h, err := l.active.File()
+		if err != nil {
+			return nil, err
+		}
+		l.handle = h
+	}
+	return l.handle, nil
+}
+
+func (l *Log) dropHandleLocked() {
+	if l.handle != nil {
+		l.handle.Release()
+		l.handle = nil
+	}
+}
+
+var copyBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// contiguous returns the batches as one run of bytes: as they lie when they are
+// neighbours, else copied to a pooled buffer.
+func contiguous(vs []batch.View, total int64) (b []byte, pooled *[]byte) {
+	if len(vs) == 1 {
+		return vs[0], nil
+	}
+	neighbours := true
+	for i := 1; i < len(vs); i++ {
+		prev := unsafe.Pointer(unsafe.SliceData(vs[i-1]))
+		if unsafe.Add(prev, len(vs[i-1])) != unsafe.Pointer(unsafe.SliceData(vs[i])) {
+			neighbours = false
+		}
+	}
+	if neighbours && int64(cap(vs[0])) >= total {
+		return vs[0][:total], nil
+	}
+	pooled = copyBuffers.Get().(*[]byte)
+	b = (*pooled)[:0]
+	for _, v := range vs {
+		b = append(b, v...)
+	}
+	*pooled = b
+	return b, pooled
+}
+
+// rollIfNeededLocked makes room for vs: Kafka's LogSegment.shouldRoll.
+func (l *Log) rollIfNeededLocked(cfg *LogConfig, vs []batch.View, total int64) error {
+	size, _ := l.active.Tail()
+	last := vs[len(vs)-1].LastOffset()
+	roll := size > cfg.SegmentBytes-total ||
+		l.active.IndexFull(cfg.IndexBytes) ||
+		last-l.active.Base() > math.MaxInt32
+	if !roll && size > 0 && cfg.SegmentAge > 0 {
+		newest := int64(-1)
+		for _, v := range vs {
+			newest = max(newest, v.MaxTimestamp())
+		}
+		waited := time.Since(l.active.Created())
+		if first := l.active.FirstTimestamp(); first >= 0 {
+			waited = clampMillis(newest - first)
+		}
+		roll = waited > cfg.SegmentAge-l.jitter
+	}
+	if !roll {
+		return nil
+	}
+	return l.rollLocked(vs[0].BaseOffset())
+}
+
+func clampMillis(ms int64) time.Duration {
+	if ms > math.MaxInt64/int64(time.Millisecond) {
+		return math.MaxInt64
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// rollLocked makes a new active segment at base. The old one's indexes and the
+// producer snapshot are written in the background, before the recovery point
+// passes them.
+func (l *Log) rollLocked(base int64) error {
+	old := l.active
+	size, _ := old.Tail()
+	if size == 0 && old.Base() == base {
+		return nil
+	}
+	cfg := l.cfg.Load()
+	s, err := segment.Create(l.dir.segmentConfig(l, cfg), l.path, base, "")
+	if err != nil {
+		if vfs.IsNoSpace(err) {
+			if !cfg.Reserve || !l.dir.releaseReserve() {
+				l.dir.full(true)
+				return fmt.Errorf("roll %s: %w", l.name, ErrNoSpace)
+			}
+			s, err = segment.Create(l.dir.segmentConfig(l, cfg), l.path, base, "")
+		}
+		if err != nil {
+			return l.ioError(err)
+		}
+	}
+	if cfg.Preallocate {
+		if h, err := s.File(); err == nil {
+			_ = h.Preallocate(0, cfg.SegmentBytes)
+			h.Release()
+		}
+	}
+	segs := *l.segs.Load()
+	next := append(segs[:len(segs):len(segs)], s)
+	if size == 0 { // an empty segment at another base gives way
+		next = append(segs[:len(segs)-1:len(segs)-1], s)
+	}
+	l.dropHandleLocked()
+	l.active = s
+	l.segs.Store(&next)
+	l.dirtyDir = true
+	l.drawJitterLocked()
+	if size == 0 {
+		old.Remove()
+	} else {
+		old.Retire()
+		l.dir.sealLater(sealJob{l, old, base, l.producers.AppendSnapshot(nil), l.cuts})
+	}
+	l.dir.cfg.Events.rolled(l, base)
+	return nil
+}
+
+// Roll closes the active segment if it holds anything.
+func (l *Log) Roll() error {
+	if err := l.wake(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	return l.rollLocked(l.end.Load())
+}
+
+// ioError turns an error of the file system into one of ours; what is not
+// about room takes the directory offline.
+func (l *Log) ioError(err error) error {
+	var path *fs.PathError
+	switch {
+	case err == nil:
+		return nil
+	case vfs.IsNoSpace(err):
+		l.dir.full(true)
+		return fmt.Errorf("%s: %w (%v)", l.name, ErrNoSpace, err)
+	case errors.As(err, &path) && !errors.Is(err, fs.ErrNotExist):
+		l.dir.fail(fmt.Errorf("log %s: %w", l.name, err))
+		return l.dir.Err()
+	}
+	return err
+}
+
+// AssignEpoch notes that a leader of this epoch writes from start on.
+func (l *Log) AssignEpoch(e int32, start int64) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.epochs.Assign(e, start) {
+		l.epochsDirty = true
+	}
+	return nil
+}
 
 // EpochEnd answers OffsetForLeaderEpoch: the largest epoch at or below the one
 // asked for and where it ends; (-1, -1) when nothing is known.
-func (l *Log) EpochEnd(epoch int32) (int32, int64)        { panic("unbuilt") }
-func (l *Log) EpochAt(offset int64) int32                 { panic("unbuilt") }
-func (l *Log) LatestEpoch() int32                         { panic("unbuilt") } // -1: none
-func (l *Log) AssignEpoch(epoch int32, start int64) error { panic("unbuilt") }
+func (l *Log) EpochEnd(e int32) (int32, int64) { return l.epochs.End(e, l.end.Load()) }
 
-// TruncateTo removes everything at and above off, TruncateFully everything;
-// the log goes on at start. IncrementStart moves the log start up.
-func (l *Log) TruncateTo(off int64) error      { panic("unbuilt") }
-func (l *Log) TruncateFully(start int64) error { panic("unbuilt") }
-func (l *Log) IncrementStart(off int64) error  { panic("unbuilt") }
+// EpochAt is the epoch that wrote offset, or -1.
+func (l *Log) EpochAt(offset int64) int32 { return l.epochs.At(offset) }
 
-// Configure changes the configuration; it holds from the next append on.
-func (l *Log) Configure(c LogConfig) { panic("unbuilt") }
+// LatestEpoch is the last known leader epoch, or -1.
+func (l *Log) LatestEpoch() int32 { return l.epochs.Latest() }
+
+// Producers lists the producers that the log remembers.
+func (l *Log) Producers() ([]ProducerState, error) {
+	if err := l.wake(); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.producers.States(), nil
+}
 
 // Flush makes everything appended so far durable; with wait it returns when
 // that is so, else it only asks for it.
-func (l *Log) Flush(wait bool) error { panic("unbuilt") }
-
-// Retain deletes what retention lets go (the directory calls it regularly)
-// and returns the number of segments deleted.
-func (l *Log) Retain(now time.Time) (int, error) { panic("unbuilt") }
-
-// Roll closes the active segment if it holds anything.
-func (l *Log) Roll() error { panic("unbuilt") }
-
-// Segments lists the segments, oldest first, the active one last.
-func (l *Log) Segments() ([]SegmentInfo, error) { panic("unbuilt") }
-
-// OpenSegment gives the bytes of the segment at base, [0, n) of f; release
-// must be called.
-func (l *Log) OpenSegment(base int64) (f vfs.File, n int64, release func(), err error) {
-	panic("unbuilt")
+func (l *Log) Flush(wait bool) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if !l.awake.Load() || l.flushed.Load() >= l.end.Load() {
+		return nil
+	}
+	if !wait {
+		l.dir.markDirty(l)
+		return nil
+	}
+	for target := l.end.Load(); l.flushed.Load() < min(target, l.end.Load()); {
+		done := l.dir.commitDone()
+		l.dir.markDirty(l)
+		<-done
+		if err := l.usable(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
-
-// Cleaned is a segment that compaction writes, to replace others.
-type Cleaned struct{}
-
-// NewCleaned begins a segment at base; it is .cleaned on disk until Replace.
-func (l *Log) NewCleaned(base int64) (*Cleaned, error) { panic("unbuilt") }
-
-// Append adds a batch with its offsets as they are, above all earlier ones.
-func (c *Cleaned) Append(v batch.View) error { panic("unbuilt") }
-
-// AppendAborted adds an entry to the transaction index.
-func (c *Cleaned) AppendAborted(t AbortedTxn) error { panic("unbuilt") }
-func (c *Cleaned) Size() int64                      { panic("unbuilt") }
-
-// SetModified sets the age that retention and compaction lag go by.
-func (c *Cleaned) SetModified(t time.Time) { panic("unbuilt") }
-
-// Discard removes the files of a segment that will not be used.
-func (c *Cleaned) Discard() error { panic("unbuilt") }
-
-// Replace puts with (nil: nothing) in the place of the sealed segments whose
-// bases are old, which must be neighbours; with's base is the first of them.
-// A crash leaves the old ones or the new one.
-func (l *Log) Replace(old []int64, with *Cleaned) error { panic("unbuilt") }

@@ -58,6 +58,14 @@ type Stats struct {
 	Rebalances      int64 // rebalances that ended in a stable group
 }
 
+// Add adds x to s.
+func (s *Stats) Add(x Stats) {
+	s.OffsetCommits += x.OffsetCommits
+	s.OffsetDeletions += x.OffsetDeletions
+	s.OffsetsExpired += x.OffsetsExpired
+	s.Rebalances += x.Rebalances
+}
+
 // Shard is one partition's groups and offsets. Its loop owns it.
 type Shard struct {
 	cfg    *Config
@@ -115,9 +123,10 @@ func (s *Shard) group(id string) *classic.Group {
 	return nil
 }
 
-// tidy forgets an entry of which nothing is left.
+// tidy forgets an entry of which nothing is left. The queue may still speak of
+// it, when another has its id already.
 func (s *Shard) tidy(e *entry) {
-	if e.group == nil && e.visible == nil && len(e.topics) == 0 {
+	if e.group == nil && e.visible == nil && len(e.topics) == 0 && s.groups[e.id] == e {
 		delete(s.groups, e.id)
 	}
 }

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"gregor/internal/api"
+	"gregor/internal/config"
+	"gregor/internal/config/schema"
+	"gregor/internal/coord"
+	"gregor/internal/coord/group"
+	"gregor/internal/coord/group/classic"
+	"gregor/internal/meta"
+	"gregor/internal/meta/controller"
+	"gregor/internal/meta/plan"
+	"gregor/internal/meta/uplink"
+	"gregor/internal/quorum"
+	"gregor/internal/replica/partition"
+	"gregor/internal/storage"
+)
+
+// metadataLog is where the quorum's log lies, with the topic id that Kafka
+// gives it (Uuid.METADATA_TOPIC_ID).
+var (
+	metadataLog = storage.Name{Topic: config.MetadataTopic, Partition: 0}
+	metadataID  = meta.UUID{15: 1}
+)
+
+// startControl opens the metadata log, starts the controller and the quorum,
+// and with the first published image the partitions that this node hosts.
+func (n *Node) startControl(context.Context) error {
+	b := n.live.Broker()
+	q := b.Quorum
+	log, err := n.metaDir.Open(metadataLog, metadataID, storage.LogConfig{
+		Create: true, Durable: true, Reserve: true,
+		SegmentBytes: int64(q.SegmentBytes), SegmentAge: q.SegmentAge, Retention: -1, FileDeleteDelay: -1,
+	})
+	if err != nil {
+		return err
+	}
+	n.startGroups()
+	n.controller = controller.New(controller.Config{
+		Found: func() []meta.Record {
+			return []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: time.Now().UnixMilli()}}
+		},
+		Fault: func(name string, err error) {
+			n.log.Error("controller contradicts itself", "request", name, "error", err)
+		},
+	})
+	n.quorum, err = quorum.Open(quorum.Config{
+		NodeID: b.NodeID, Directory: n.metaDir.ID(), FS: n.fs,
+		Dir: filepath.Join(n.metaDir.Path(), metadataLog.String()), Log: log,
+		Publish: n.publish, Controller: n.controller, Events: n.quorumEvents(),
+		SnapshotBytes: q.SnapshotBytes, SnapshotAge: q.SnapshotInterval,
+	})
+	if err != nil {
+		return err
+	}
+	n.controller.Start(n.quorum)
+	n.uplink = uplink.New(n.controller, n.quorum, plan.Env{
+		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema.Schema{Live: n.live},
+		Partitions: b.Creation.NumPartitions, Replication: b.Creation.ReplicationFactor,
+		Supported: supportedFeatures(),
+	})
+	n.ids = uplink.NewProducerIDs(n.uplink)
+	n.topics = newCreator(n.live, n.uplink, &n.image)
+	return nil
+}
+
+func (n *Node) startGroups() {
+	b := n.live.Broker()
+	shard := &group.Config{
+		Classic:         classic.Config{InitialRebalanceDelay: b.Groups.InitialRebalanceDelay, MaxSize: b.Groups.MaxSize},
+		OffsetRetention: b.Offsets.Retention, RetentionCheck: b.Offsets.RetentionCheck, MaxMetadata: b.Offsets.MetadataMaxBytes,
+	}
+	n.groups = coord.New(coord.Config[*group.Shard]{
+		New:          func(int32) *group.Shard { return group.New(shard) },
+		WriteTimeout: b.Offsets.CommitTimeout, LoadBytes: b.Offsets.LoadBufferBytes,
+		Events: coordEvents(n.logs.Logger(logCoord)),
+	})
+}
+
+// register lets this broker into the cluster and waits until its own image
+// says so.
+func (n *Node) register(ctx context.Context) error {
+	b := n.live.Broker()
+	var dirs []meta.UUID
+	for _, d := range n.table.Dirs() {
+		dirs = append(dirs, d.ID())
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.Quorum.RegistrationTimeout)
+	defer cancel()
+	epoch, err := n.uplink.Register(ctx, plan.Registration{
+		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
+		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Dirs: dirs, Features: supportedFeatures(),
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range n.dirs {
+		d.SetBrokerEpoch(epoch)
+	}
+	n.table.Strays(n.image.Load(), metadataLog)
+	n.raiser.start(n.uplink)
+	return nil
+}
+
+// publish carries a new image to every room, in this order: settings, because
+// partitions read them; partitions, because a request that sees a new topic
+// wants to find it; the pointer that requests read; coordinators, whose
+// clients look up their place by that pointer.
+func (n *Node) publish(img *meta.Image, d *meta.Delta) {
+	n.applySettings(img, d)
+	if err := n.table.Apply(d); err != nil {
+		n.log.Error("not all of the metadata could be carried out", "error", err)
+	}
+	n.image.Store(img)
+	n.forgetTopics(d)
+	for c := range d.TopicChanges() {
+		switch {
+		case c.Name == config.OffsetsTopic:
+			n.elect(c)
+		case c.Old != nil && (c.New == nil || c.Recreated()):
+			n.groups.Post(func(s *group.Shard, _ time.Time) coord.Result { return s.TopicDeleted(c.Name) })
+		}
+	}
+}
+
+// applySettings makes dynamic broker settings the ones in force.
+func (n *Node) applySettings(img *meta.Image, d *meta.Delta) {
+	own := strconv.Itoa(int(n.live.Broker().NodeID))
+	for _, r := range d.Configs {
+		if r.Type != meta.BrokerResource || r.Name != "" && r.Name != own {
+			continue
+		}
+		for _, err := range n.live.Apply(img.Settings(meta.BrokerResource, "").Map(), img.Settings(meta.BrokerResource, own).Map()) {
+			n.log.Warn("a dynamic setting cannot be used", "error", err)
+		}
+		return
+	}
+}
+
+// elect begins and ends coordinators with the leadership of their partitions.
+func (n *Node) elect(c meta.TopicChange) {
+	me := n.live.Broker().NodeID
+	for i, pc := range c.Partitions() {
+		switch {
+		case pc.New != nil && pc.New.Leader == me:
+			if p := n.table.ByID(c.New.ID, i); p != nil {
+				n.groups.Elect(i, pc.New.LeaderEpoch, coordLog{p: p, epoch: pc.New.LeaderEpoch, max: n.maxOffsetsBatch})
+			}
+		case pc.New != nil:
+			n.groups.Resign(i, pc.New.LeaderEpoch)
+		default:
+			n.groups.Resign(i, pc.Old.LeaderEpoch)
+		}
+	}
+}
+
+// maxOffsetsBatch is max.message.bytes of the offsets topic.
+func (n *Node) maxOffsetsBatch() int {
+	return n.topicConfig(n.image.Load(), config.OffsetsTopic).MaxMessageBytes
+}
+
+// supportedFeatures are those that this program knows, by name. A feature is
+// listed only once all that it promises is there (docs/adr).
+func supportedFeatures() []meta.FeatureRange { return nil }
+
+func (n *Node) quorumEvents() quorum.Events {
+	log := n.logs.Logger(logQuorum)
+	return quorum.Events{
+		Warning: func(err error) { log.Warn("metadata log", "warning", err) },
+		Stalled: func(d time.Duration) { log.Error("the metadata log's disk does not answer", "for", d) },
+		Recovered: func(d time.Duration) {
+			log.Info("the metadata log's disk answers again", "after", d)
+		},
+		Snapshot: func(index uint64, bytes int64, took time.Duration) {
+			log.Debug("metadata snapshot written", "index", index, "bytes", bytes, "took", took)
+		},
+		Failed: func(err error) { n.fail(fmt.Errorf("metadata log: %w", err)) },
+	}
+}
+
+// Status meets api.Quorum.
+func (n *Node) Status(context.Context) (api.QuorumStatus, error) {
+	s := n.quorum.Status()
+	b := n.live.Broker()
+	out := api.QuorumStatus{Leader: -1, LeaderEpoch: int32(s.Term)}
+	if s.Leader == s.ID && s.ID != 0 {
+		out.Leader = b.NodeID
+	}
+	end := n.image.Load().Version()
+	now := time.Now().UnixMilli()
+	out.HighWatermark = end
+	out.Voters = []api.QuorumReplica{{Node: b.NodeID, Directory: n.metaDir.ID(), LogEnd: end, LastFetch: now, LastCaughtUp: now}}
+	return out, nil
+}
+
+// epochRaiser asks the controller for new leader epochs, off the goroutine
+// that publishes metadata, which must not wait for the next.
+type epochRaiser struct {
+	mu     sync.Mutex // guards asked
+	asked  map[plan.EpochRaise]bool
+	wake   chan struct{} // capacity 1
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+func (n *Node) startRaiser() *epochRaiser {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.raiser = &epochRaiser{asked: map[plan.EpochRaise]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+	return n.raiser
+}
+
+// RaiseEpoch meets replica.Controller.
+func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
+	r.mu.Lock()
+	r.asked[plan.EpochRaise{Topic: topic, Partition: index, Epoch: epoch}] = true
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// ChangeISR meets replica.Controller. A node alone has nobody to drop or add.
+func (r *epochRaiser) ChangeISR([16]byte, int32, *partition.ISRChange) {}
+
+// start begins to ask, once this broker is registered.
+func (r *epochRaiser) start(up *uplink.Uplink) {
+	r.wg.Go(func() {
+		for {
+			select {
+			case <-r.wake:
+			case <-r.ctx.Done():
+				return
+			}
+			r.mu.Lock()
+			var asked []plan.EpochRaise
+			for a := range r.asked {
+				asked = append(asked, a)
+			}
+			clear(r.asked)
+			r.mu.Unlock()
+			// A refusal is asked again by the table's next tick.
+			_ = up.RaiseLeaderEpochs(r.ctx, asked)
+		}
+	})
+}
+
+func (r *epochRaiser) close() {
+	r.cancel()
+	r.wg.Wait()
+}

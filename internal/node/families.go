@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"github.com/google/uuid"
+
+	"gregor/internal/api"
+	"gregor/internal/config"
+	"gregor/internal/meta/plan"
+)
+
+// buildAPI makes the table of all requests from the families.
+func (n *Node) buildAPI() error {
+	b := n.live.Broker()
+	failed := func(c *api.Call, err error) {
+		n.logs.Logger(logAPI).Error("a request failed", "key", c.Key, "version", c.Version, "client_id", c.ClientID, "error", err)
+	}
+	here := hosted{n.table, &n.image}
+	n.sessions = api.NewSessions(b.Fetch.SessionSlots)
+	n.groupAPI = &api.Groups{
+		Shards: n.groups, Cluster: n.topics, Topics: n.topics,
+		MinSession: b.Groups.MinSession, MaxSession: b.Groups.MaxSession, NewID: uuid.NewString,
+	}
+	families := [][]api.Route{
+		api.NewProduce(api.ProduceConfig{Partitions: here, Metrics: n.metrics, Failed: failed}).Routes(),
+		api.NewFetch(api.FetchConfig{
+			Partitions: here, Sessions: n.sessions, MaxBytes: b.Fetch.MaxBytes, Metrics: n.metrics, Failed: failed,
+		}).Routes(),
+		(&api.Offsets{Partitions: here}).Routes(),
+		(&api.Records{Partitions: here, Internal: config.IsInternal}).Routes(),
+		(&api.Producers{Partitions: here, IDs: n.ids, ValidName: plan.CheckName}).Routes(),
+		(&api.LogDirs{Partitions: here, Hosted: n.table}).Routes(),
+		(&api.Elections{Image: n.Image, Controller: n.uplink}).Routes(),
+		(&api.Metadata{
+			Images: n, Creator: n.topics, NodeID: b.NodeID,
+			DescribeLimit: func() int { return n.live.Broker().MaxPartitionsDescribed },
+		}).Routes(),
+		(&api.Topics{Controller: n.uplink, DeleteEnabled: func() bool { return n.live.Broker().Creation.DeleteEnabled }}).Routes(),
+		(&api.Cluster{Images: n, Controller: n.uplink, Quorum: n, NodeID: b.NodeID}).Routes(),
+		(&api.Configs{Live: n.live, Image: n.Image, Controller: n.uplink, Loggers: n.logs}).Routes(),
+		n.groupAPI.Routes(),
+	}
+	var err error
+	n.api, err = api.New(api.Config{Failed: failed}, families...)
+	return err
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/api"
+	"gregor/internal/config"
+	"gregor/internal/meta"
+)
+
+// creator makes topics that clients use before anybody created them: the
+// brokers' own with their settings, others with the broker's defaults.
+// Source: DefaultAutoTopicCreationManager.
+type creator struct {
+	live       *config.Live
+	controller api.Controller
+	image      *atomic.Pointer[meta.Image]
+
+	// background creations: begin under mu, waited for by close.
+	mu      sync.Mutex
+	pending map[string]bool
+	closed  bool
+	wg      sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
+}
+
+var (
+	_ api.Creator      = (*creator)(nil)
+	_ api.GroupCluster = (*creator)(nil)
+	_ api.GroupTopics  = (*creator)(nil)
+)
+
+func newCreator(live *config.Live, c api.Controller, image *atomic.Pointer[meta.Image]) *creator {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &creator{live: live, controller: c, image: image, pending: map[string]bool{}, ctx: ctx, cancel: cancel}
+}
+
+func (c *creator) Allowed() bool { return c.live.Broker().Creation.Auto }
+
+// spec is what to ask the controller for.
+func (c *creator) spec(name string) kmsg.CreateTopicsRequestTopic {
+	b := c.live.Broker()
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = name, b.Creation.NumPartitions, b.Creation.ReplicationFactor
+	if name == config.OffsetsTopic {
+		// Source: GroupCoordinatorService.groupMetadataTopicConfigs.
+		t.NumPartitions, t.ReplicationFactor = b.Offsets.TopicPartitions, b.Offsets.TopicReplication
+		for _, kv := range [][2]string{
+			{"cleanup.policy", "compact"}, {"compression.type", "producer"},
+			{"segment.bytes", strconv.Itoa(int(b.Offsets.TopicSegmentBytes))},
+		} {
+			s := kmsg.NewCreateTopicsRequestTopicConfig()
+			s.Name, s.Value = kv[0], &kv[1]
+			t.Configs = append(t.Configs, s)
+		}
+	}
+	return t
+}
+
+func (c *creator) Create(ctx context.Context, names []string) map[string]error {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Version, req.TimeoutMillis = 7, int32(c.live.Broker().RequestTimeout/time.Millisecond)
+	for _, name := range names {
+		req.Topics = append(req.Topics, c.spec(name))
+	}
+	failed := map[string]error{}
+	resp, err := c.controller.Do(ctx, req)
+	created, ok := resp.(*kmsg.CreateTopicsResponse)
+	if err == nil && !ok {
+		err = fmt.Errorf("create topics: answer %T", resp)
+	}
+	if err != nil {
+		for _, name := range names {
+			failed[name] = err
+		}
+		return failed
+	}
+	for _, t := range created.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			failed[t.Topic] = err
+		}
+	}
+	return failed
+}
+
+// InternalPartitions and the methods below meet api.GroupCluster.
+func (c *creator) InternalPartitions(topic string) int32 {
+	if t := c.image.Load().Topic(topic); t != nil {
+		return int32(t.Len())
+	}
+	return 0
+}
+
+func (c *creator) CreateInternal(topic string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.pending[topic] {
+		return
+	}
+	c.pending[topic] = true
+	c.wg.Go(func() {
+		defer func() {
+			c.mu.Lock()
+			delete(c.pending, topic)
+			c.mu.Unlock()
+		}()
+		ctx, cancel := context.WithTimeout(c.ctx, c.live.Broker().RequestTimeout)
+		defer cancel()
+		// Who asked tries again until the topic is there, so a failure shows
+		// there, as COORDINATOR_NOT_AVAILABLE.
+		_ = c.Create(ctx, []string{topic})
+	})
+}
+
+func (c *creator) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.wg.Wait()
+}
+
+func (c *creator) Coordinator(topic string, index int32, listener string) (node int32, host string, port int32, ok bool) {
+	img := c.image.Load()
+	p := img.Partition(topic, index)
+	if p == nil {
+		return 0, "", 0, false
+	}
+	b := img.Broker(p.Leader)
+	if b == nil || !b.Active() {
+		return 0, "", 0, false
+	}
+	e, ok := b.Endpoint(listener)
+	return b.ID, e.Host, int32(e.Port), ok
+}
+
+// HasPartition and the methods below meet api.GroupTopics.
+func (c *creator) HasPartition(topic string, index int32) bool {
+	return c.image.Load().Partition(topic, index) != nil
+}
+
+func (c *creator) NameOf(id [16]byte) string {
+	if t := c.image.Load().TopicByID(id); t != nil {
+		return t.Name
+	}
+	return ""
+}
+
+func (c *creator) IDOf(topic string) [16]byte {
+	if t := c.image.Load().Topic(topic); t != nil {
+		return t.ID
+	}
+	return [16]byte{}
+}

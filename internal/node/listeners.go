@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"gregor/internal/config"
+	"gregor/internal/meta"
+	"gregor/internal/wire"
+)
+
+// bind takes the listeners' addresses. Connections queue up in the system's
+// backlog until serve.
+func (n *Node) bind(ctx context.Context) error {
+	var lc net.ListenConfig
+	for _, l := range n.live.Broker().Listeners {
+		nl, err := lc.Listen(ctx, "tcp", l.Addr())
+		if err != nil {
+			return fmt.Errorf("listener %s: %w", l.Endpoint, err)
+		}
+		n.listeners = append(n.listeners, bound{nl, l.Name})
+	}
+	return nil
+}
+
+// Addr is the address that a listener is bound to, "" when there is none of
+// that name; the name "" means the first.
+func (n *Node) Addr(listener string) string {
+	for _, b := range n.listeners {
+		if listener == "" || b.name == listener {
+			return b.Addr().String()
+		}
+	}
+	return ""
+}
+
+// Advertised is what clients are told, with the ports that the system chose.
+func (n *Node) Advertised() []config.Endpoint { return n.resolve(n.live.Broker().Advertised) }
+
+// resolve fills in what only the running machine knows: the port of a listener
+// on port 0, and the host's name where a listener is on all addresses.
+func (n *Node) resolve(es []config.Endpoint) []config.Endpoint {
+	out := make([]config.Endpoint, len(es))
+	for i, e := range es {
+		if e.Port == 0 {
+			if _, p, err := net.SplitHostPort(n.Addr(e.Name)); err == nil {
+				e.Port, _ = strconv.Atoi(p)
+			}
+		}
+		if e.Host == "" {
+			if host, err := os.Hostname(); err == nil {
+				e.Host = host
+			} else {
+				e.Host = "localhost"
+			}
+		}
+		out[i] = e
+	}
+	return out
+}
+
+// securityProtocols are Kafka's ids (SecurityProtocol.java).
+var securityProtocols = map[string]int16{"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
+
+func endpoints(es []config.Endpoint) []meta.Endpoint {
+	out := make([]meta.Endpoint, 0, len(es))
+	for _, e := range es {
+		out = append(out, meta.Endpoint{Listener: e.Name, Host: e.Host, Port: uint16(e.Port), Protocol: securityProtocols[e.Protocol]})
+	}
+	return out
+}
+
+// serve begins to accept.
+func (n *Node) serve(context.Context) error {
+	if err := n.buildAPI(); err != nil {
+		return err
+	}
+	b := n.live.Broker()
+	var handler wire.Handler = n.api
+	if n.cfg.Around != nil {
+		handler = n.cfg.Around(handler)
+	}
+	n.server = wire.NewServer(wire.Config{
+		Handler: handler, Kind: n.api.Kind,
+		MaxRequestBytes: b.Network.MaxRequestBytes, BufferBytes: max(b.Network.MaxQueuedBytes, 0),
+		MaxConnections: b.Network.MaxConnections, MaxPerIP: b.Network.MaxConnectionsPerIP, PerIP: b.Network.MaxPerIPOverrides,
+		IdleAfter:  b.Network.IdleTimeout,
+		SendBuffer: max(b.Network.SendBuffer, 0), ReceiveBuffer: max(b.Network.ReceiveBuffer, 0),
+		Events: wireEvents(n.logs.Logger(logWire)), Metrics: n.wireMetrics(),
+	})
+	for _, l := range n.listeners {
+		n.serving.Go(func() {
+			if err := n.server.Serve(l, l.name); err != nil {
+				n.fail(fmt.Errorf("listener %s: %w", l.name, err))
+			}
+		})
+	}
+	n.ticker = startTicker(n)
+	return nil
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gregor/internal/api"
+	"gregor/internal/config"
+	"gregor/internal/coord"
+	"gregor/internal/coord/group"
+	"gregor/internal/meta"
+	"gregor/internal/meta/controller"
+	"gregor/internal/meta/uplink"
+	"gregor/internal/node/admin"
+	"gregor/internal/node/loggers"
+	"gregor/internal/node/metrics"
+	"gregor/internal/quorum"
+	"gregor/internal/replica"
+	"gregor/internal/storage"
+	"gregor/internal/vfs"
+	"gregor/internal/wire"
+)
+
+// Config is what a node is made of.
+type Config struct {
+	Settings *config.Settings
+	// FS holds the log directories; nil is the operating system's.
+	FS vfs.FS
+	// Log takes every line, whatever its level; nil drops them.
+	Log slog.Handler
+	// Around wraps the handler of all requests; nil leaves it. Tests put
+	// faults there.
+	Around func(wire.Handler) wire.Handler
+	// Version is told to operators.
+	Version string
+}
+
+// Node is one broker and controller. Start it once; Close or Kill it once.
+type Node struct {
+	cfg  Config
+	live *config.Live
+	fs   vfs.FS
+	logs *loggers.Set
+	log  *slog.Logger
+
+	listeners []bound
+	dirs      []*storage.Dir
+	metaDir   *storage.Dir
+	identity  identity
+
+	controller *controller.Controller
+	quorum     *quorum.Node
+	uplink     *uplink.Uplink
+	ids        *uplink.ProducerIDs
+	raiser     *epochRaiser
+
+	table  *replica.Table
+	groups *coord.Runtime[*group.Shard]
+	topics *creator
+	image  atomic.Pointer[meta.Image]
+
+	api    *api.API
+	server *wire.Server
+	ticker *ticker
+
+	// What watchers look at; they look at nothing else before up is set.
+	metrics  *metrics.Metrics
+	registry *prometheus.Registry
+	sessions *api.Sessions
+	groupAPI *api.Groups
+	admin    *admin.Server
+	up       atomic.Bool // Start is done, Close has not begun
+
+	serving sync.WaitGroup // one Serve for each listener
+
+	failOnce sync.Once
+	failed   chan struct{}
+	failure  error // written before failed is closed
+}
+
+// Components that log under a name of their own.
+const (
+	logNode    = "node"
+	logStorage = "storage"
+	logQuorum  = "quorum"
+	logWire    = "network"
+	logCoord   = "coordinator"
+	logAPI     = "api"
+)
+
+// New makes a node that has touched nothing yet.
+func New(cfg Config) *Node {
+	n := &Node{cfg: cfg, live: config.NewLive(cfg.Settings), fs: cfg.FS, failed: make(chan struct{})}
+	if n.fs == nil {
+		n.fs = vfs.OS()
+	}
+	h := cfg.Log
+	if h == nil {
+		h = slog.DiscardHandler
+	}
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logStorage, logQuorum, logWire, logCoord, logAPI)
+	n.log = n.logs.Logger(logNode)
+	n.image.Store(meta.Empty())
+	n.newMetrics()
+	return n
+}
+
+func level(name string) slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(name)); err != nil {
+		return slog.LevelInfo
+	}
+	return l
+}
+
+// Start brings the node up; when it returns nil, requests are served. On an
+// error everything that was started is stopped again.
+func (n *Node) Start(ctx context.Context) error {
+	for _, w := range n.cfg.Settings.Warnings() {
+		n.log.Warn("configuration", "warning", w)
+	}
+	phases := []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"listen", n.bind}, {"serve metrics", n.startAdmin}, {"open log directories", n.openDirs}, {"read metadata", n.startControl},
+		{"register with the controller", n.register}, {"serve", n.serve},
+	}
+	for _, p := range phases {
+		if err := p.run(ctx); err != nil {
+			err = fmt.Errorf("%s: %w", p.name, err)
+			closeCtx, cancel := context.WithCancel(context.Background())
+			cancel() // nothing is in flight yet
+			return errors.Join(err, n.Close(closeCtx))
+		}
+	}
+	n.up.Store(true)
+	return nil
+}
+
+// Failed is closed when the node cannot go on; Err then tells why, and Close
+// is still to be called.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// Err tells why Failed was closed.
+func (n *Node) Err() error { return n.failure }
+
+func (n *Node) fail(err error) {
+	n.failOnce.Do(func() {
+		n.failure = err
+		close(n.failed)
+	})
+}
+
+// Close stops cleanly: what is in flight is finished until ctx ends, and what
+// the next start needs is written.
+func (n *Node) Close(ctx context.Context) error {
+	n.stopServing(ctx)
+	var errs []error
+	if n.table != nil {
+		n.table.Close()
+	}
+	if n.quorum != nil {
+		errs = append(errs, n.quorum.Close())
+	}
+	if n.controller != nil {
+		n.controller.Close()
+	}
+	for _, d := range n.dirs {
+		if err := d.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", d.Path(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Kill stops as a process that is killed does: nothing more is written.
+func (n *Node) Kill() {
+	for _, d := range n.dirs {
+		d.Abandon()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	n.stopServing(ctx)
+	if n.table != nil {
+		n.table.Close()
+	}
+	if n.quorum != nil {
+		_ = n.quorum.Close() // its log was taken from under it
+	}
+	if n.controller != nil {
+		n.controller.Close()
+	}
+}
+
+// stopServing ends everything above the partitions.
+func (n *Node) stopServing(ctx context.Context) {
+	n.closeAdmin(ctx)
+	for _, b := range n.listeners {
+		_ = b.Close() // a second close, where the server has done it
+	}
+	if n.server != nil {
+		_ = n.server.Close(ctx) // what did not finish in time was cut off
+	}
+	n.serving.Wait()
+	if n.ticker != nil {
+		n.ticker.close()
+	}
+	if n.topics != nil {
+		n.topics.close()
+	}
+	if n.groups != nil {
+		n.groups.Close()
+	}
+	if n.raiser != nil {
+		n.raiser.close()
+	}
+}
+
+// Image is the newest metadata that this node has published.
+func (n *Node) Image() *meta.Image { return n.image.Load() }
+
+// newID draws an id as Kafka's tools do.
+func newID() meta.UUID {
+	return meta.NewUUID(func(b []byte) { _, _ = rand.Read(b) }) // crypto/rand never fails
+}
+
+// bound is a listener that was bound.
+type bound struct {
+	net.Listener
+	name string
+}
+
+// Dirs are the paths of the log directories.
+func (n *Node) Dirs() []string { return n.live.Broker().LogDirs }

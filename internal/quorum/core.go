@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package quorum
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"gregor/internal/invariant"
+	"gregor/internal/meta"
+)
+
+// core is one voter as a step machine: no goroutine, no clock. Node's loop
+// drives it, and so do tests, from a seed.
+type core struct {
+	id    uint64
+	rn    *raft.RawNode
+	st    *stable
+	hooks hooks
+
+	image   *meta.Image
+	applied uint64
+	bytes   int64 // of entries applied since the last snapshot
+
+	conf     *pb.ConfState
+	leader   uint64
+	leading  bool
+	term     uint64
+	announce bool // leading was told
+
+	sequence uint64
+	waiting  map[uint64]*meta.Proposal // by sequence; proposed in term by this voter
+}
+
+// hooks are what core tells; called on the loop, between disk and next step.
+type hooks struct {
+	send      func([]*pb.Message)
+	committed func(*meta.Image, *meta.Delta)
+	leading   func(term uint64, img *meta.Image)
+	following func()
+}
+
+type coreConfig struct {
+	electionTicks, heartbeatTicks int
+}
+
+func newCore(st *stable, cfg coreConfig, h hooks) (*core, error) {
+	c := &core{id: st.state.raftID, st: st, hooks: h, image: st.image, waiting: map[uint64]*meta.Proposal{}}
+	snap := st.lastSnapshot()
+	c.applied, c.conf = snap.index, snap.conf
+	rn, err := raft.NewRawNode(&raft.Config{
+		ID:                        c.id,
+		ElectionTick:              cfg.electionTicks,
+		HeartbeatTick:             cfg.heartbeatTicks,
+		Storage:                   st,
+		Applied:                   snap.index,
+		MaxSizePerMsg:             1 << 20,
+		MaxCommittedSizePerReady:  4 << 20,
+		MaxUncommittedEntriesSize: 64 << 20, // beyond it proposals are dropped, and told so
+		MaxInflightMsgs:           64,
+		MaxInflightBytes:          16 << 20,
+		CheckQuorum:               true,
+		PreVote:                   true,
+		DisableProposalForwarding: true, // proposals are compared with this node's Image
+		StepDownOnRemoval:         true,
+		Logger:                    quiet{},
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.rn = rn
+	return c, nil
+}
+
+// alone tells whether this voter is the whole quorum, so that it need not wait
+// for anybody before it stands for election.
+func (c *core) alone() bool {
+	return len(c.conf.GetVoters()) == 1 && c.conf.GetVoters()[0] == c.id && len(c.conf.GetVotersOutgoing()) == 0
+}
+
+// propose hands a group to Raft at once: one append, one sync.
+func (c *core) propose(group []*meta.Proposal) {
+	if !c.leading {
+		for _, p := range group {
+			p.Done(meta.ErrNotLeader)
+		}
+		return
+	}
+	m := &pb.Message{Type: pb.MsgProp.Enum(), From: new(c.id)}
+	for _, p := range group {
+		c.sequence++
+		ch := change{sequence: c.sequence, base: p.Base, ms: p.Time}
+		for _, r := range p.Records {
+			ch.frames = meta.AppendRecord(ch.frames, r)
+		}
+		c.waiting[c.sequence] = p
+		m.Entries = append(m.Entries, &pb.Entry{Data: ch.encode()})
+	}
+	if err := c.rn.Step(m); err != nil {
+		for i, p := range group {
+			delete(c.waiting, c.sequence-uint64(len(group)-1-i))
+			p.Done(fmt.Errorf("%w: %w", meta.ErrDropped, err))
+		}
+	}
+}
+
+// work carries out everything that Raft has ready.
+func (c *core) work() error {
+	for c.rn.HasReady() {
+		rd := c.rn.Ready()
+		if err := c.persist(rd); err != nil {
+			return err
+		}
+		// Only now may others hear what the disk holds.
+		if len(rd.Messages) > 0 {
+			c.hooks.send(rd.Messages)
+		}
+		c.follow(rd.SoftState)
+		for _, e := range rd.CommittedEntries {
+			if err := c.apply(e); err != nil {
+				return err
+			}
+		}
+		c.rn.Advance(rd)
+		c.lead()
+	}
+	return nil
+}
+
+// persist makes term and vote durable, then a snapshot, then entries.
+func (c *core) persist(rd raft.Ready) error {
+	if hs := rd.HardState; !raft.IsEmptyHardState(hs) {
+		h := c.st.state.hard
+		if hs.GetTerm() != h.term || hs.GetVote() != h.vote {
+			// Entries of this Ready are not durable yet: a commit index past
+			// them must not be.
+			commit := min(hs.GetCommit(), c.st.lastIndex())
+			if n := len(rd.Entries); n > 0 {
+				commit = min(commit, rd.Entries[0].GetIndex()-1)
+			}
+			if err := c.st.state.save(hs.GetTerm(), hs.GetVote(), max(commit, h.commit)); err != nil {
+				return err
+			}
+		}
+	}
+	if !raft.IsEmptySnap(rd.Snapshot) {
+		if err := c.install(rd.Snapshot); err != nil {
+			return err
+		}
+	}
+	return c.st.append(rd.Entries)
+}
+
+func (c *core) install(p *pb.Snapshot) error {
+	img, err := c.st.install(p)
+	if err != nil {
+		return err
+	}
+	old := c.image
+	c.image, c.applied, c.conf, c.bytes = img, p.GetMetadata().GetIndex(), p.GetMetadata().GetConfState(), 0
+	c.hooks.committed(img, meta.Diff(old, img))
+	return nil
+}
+
+// follow notes a change of leader. Proposals of a leadership that is over are
+// answered: whether they are folded in is for others to decide.
+func (c *core) follow(s *raft.SoftState) {
+	if s == nil {
+		return
+	}
+	c.leader = s.Lead
+	was := c.leading
+	c.leading = false
+	if s.RaftState == raft.StateLeader {
+		term := c.rn.BasicStatus().GetTerm()
+		if was && term == c.term {
+			c.leading = true
+			return
+		}
+	}
+	c.retire()
+}
+
+// retire ends this node's leadership, if it had one.
+func (c *core) retire() {
+	c.leading = false
+	if c.announce {
+		c.announce = false
+		c.hooks.following()
+	}
+	waiting := c.waiting
+	c.waiting = map[uint64]*meta.Proposal{}
+	for _, p := range waiting {
+		p.Done(meta.ErrUnknown)
+	}
+}
+
+// lead announces leadership once everything before it is applied: the empty
+// entry of the own term is the last there is.
+func (c *core) lead() {
+	st := c.rn.BasicStatus()
+	if st.RaftState != raft.StateLeader || c.leading && c.term == st.GetTerm() {
+		return
+	}
+	if c.leading {
+		c.retire()
+	}
+	if last := c.st.lastIndex(); c.applied != last || c.st.lastTerm() != st.GetTerm() {
+		return
+	}
+	c.leading, c.term, c.announce = true, st.GetTerm(), true
+	c.hooks.leading(c.term, c.image)
+}
+
+func (c *core) apply(e *pb.Entry) error {
+	invariant.Holds(e.GetIndex() == c.applied+1, "entry %d applied after %d", e.GetIndex(), c.applied)
+	c.applied = e.GetIndex()
+	c.bytes += int64(len(e.GetData())) + 100
+	switch kindOf(e) {
+	case entryVoters:
+		return c.applyVoters(e)
+	case entryChange:
+		return c.applyChange(e)
+	}
+	return nil
+}
+
+func (c *core) applyVoters(e *pb.Entry) error {
+	var cc pb.ConfChangeI
+	var err error
+	if e.GetType() == pb.EntryConfChange {
+		v1 := &pb.ConfChange{}
+		err, cc = proto.Unmarshal(e.GetData(), v1), v1
+	} else {
+		v2 := &pb.ConfChangeV2{}
+		err, cc = proto.Unmarshal(e.GetData(), v2), v2
+	}
+	if err != nil {
+		return &DamageError{c.st.dir, 0, fmt.Sprintf("change of voters at index %d: %v", e.GetIndex(), err)}
+	}
+	c.conf = c.rn.ApplyConfChange(cc)
+	return nil
+}
+
+func (c *core) applyChange(e *pb.Entry) error {
+	ch, _, err := cutChange(e.GetData())
+	var records []meta.Record
+	if err == nil {
+		records, err = ch.records()
+	}
+	if err != nil {
+		return &DamageError{c.st.dir, 0, fmt.Sprintf("entry at index %d: %v", e.GetIndex(), err)}
+	}
+	var p *meta.Proposal
+	if c.leading && e.GetTerm() == c.term {
+		p = c.waiting[ch.sequence]
+		delete(c.waiting, ch.sequence)
+	}
+	answer := func(err error) {
+		if p != nil {
+			p.Done(err)
+		}
+	}
+	if ch.base != c.image.Version() {
+		// Decided on an Image that never came to be, or that is no more.
+		answer(meta.ErrDropped)
+		return nil
+	}
+	next, delta, err := c.image.With(records)
+	if err != nil {
+		return &DamageError{c.st.dir, 0, fmt.Sprintf("entry at index %d cannot be folded in: %v", e.GetIndex(), err)}
+	}
+	c.image = next
+	c.hooks.committed(next, delta)
+	answer(nil)
+	return nil
+}
+
+// snapshotAt describes the snapshot that could be taken now.
+func (c *core) snapshotAt() snapshotMeta {
+	term, err := c.st.Term(c.applied)
+	invariant.Holds(err == nil, "term of applied index %d: %v", c.applied, err)
+	return snapshotMeta{c.applied, term, c.st.next(c.applied), c.image.Version(), proto.Clone(c.conf).(*pb.ConfState)}
+}
+
+// quiet keeps Raft's own log lines away: what an operator acts on, Node tells.
+type quiet struct{}
+
+func (quiet) Debug(...any)            {}
+func (quiet) Debugf(string, ...any)   {}
+func (quiet) Error(...any)            {}
+func (quiet) Errorf(string, ...any)   {}
+func (quiet) Info(...any)             {}
+func (quiet) Infof(string, ...any)    {}
+func (quiet) Warning(...any)          {}
+func (quiet) Warningf(string, ...any) {}
+func (quiet) Fatal(v ...any)          { panic(fmt.Sprint(v...)) }
+func (quiet) Fatalf(f string, v ...any) {
+	panic(fmt.Sprintf(f, v...))
+}
+func (quiet) Panic(v ...any) { panic(fmt.Sprint(v...)) }
+func (quiet) Panicf(f string, v ...any) {
+	panic(fmt.Sprintf(f, v...))
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"gregor/internal/batch"
+	"gregor/internal/storage/segment"
+	"gregor/internal/vfs"
+)
+
+// OpenSegment gives the bytes of the segment at base, [0, n) of f, checked;
+// release must be called.
+func (l *Log) OpenSegment(base int64) (f vfs.File, n int64, release func(), err error) {
+	if err := l.wake(); err != nil {
+		return nil, 0, nil, err
+	}
+	segs := *l.segs.Load()
+	s := segs[segmentFor(segs, base)]
+	if s.Base() != base || !s.Acquire() {
+		return nil, 0, nil, fmt.Errorf("%w: segment %d of %s", ErrNotFound, base, l.name)
+	}
+	h, err := s.File()
+	if err == nil {
+		if err = s.CheckAll(h); err != nil {
+			h.Release()
+		}
+	}
+	if err != nil {
+		s.Release()
+		return nil, 0, nil, l.readError(err)
+	}
+	n, _ = s.Tail()
+	return h.File, n, func() { h.Release(); s.Release() }, nil
+}
+
+// LastRecords calls f, beneath the log's lock, for each producer that the log
+// remembers, with its epoch and the last offset of its last data batch (-1
+// when a marker came since): compaction keeps what they name.
+func (l *Log) LastRecords(f func(pid int64, epoch int16, last int64)) error {
+	if err := l.wake(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.producers.LastOffsets(f)
+	return nil
+}
+
+// Cleaned is a segment that compaction writes, to replace others. It is used
+// by one goroutine.
+type Cleaned struct {
+	l       *Log
+	seg     *segment.Segment
+	h       *segment.Handle
+	buf     []byte
+	pending []batch.View
+	size    int64
+	next    int64
+}
+
+const cleanedBuffer = 1 << 20
+
+// NewCleaned begins a segment at base; it is .cleaned on disk until Replace.
+func (l *Log) NewCleaned(base int64) (*Cleaned, error) {
+	if err := l.wake(); err != nil {
+		return nil, err
+	}
+	path := l.dirPath()
+	_ = l.dir.fs.Remove(filepath.Join(path, segment.FileName(base, segment.LogSuffix)+segment.CleanedSuffix))
+	s, err := segment.Create(l.dir.segmentConfig(l, l.cfg.Load()), path, base, segment.CleanedSuffix)
+	if err != nil {
+		return nil, l.ioError(err)
+	}
+	h, err := s.File()
+	if err != nil {
+		return nil, l.ioError(err)
+	}
+	return &Cleaned{l: l, seg: s, h: h, next: base}, nil
+}
+
+// Append adds a batch with its offsets as they are, above all earlier ones.
+// The bytes are copied.
+func (c *Cleaned) Append(v batch.View) error {
+	if _, err := checkFrames([]batch.View{v}); err != nil {
+		return err
+	}
+	if v.BaseOffset() < c.next {
+		return fmt.Errorf("%w: base offset %d below %d", ErrInvalidBatch, v.BaseOffset(), c.next)
+	}
+	if len(c.buf) > 0 && len(c.buf)+len(v) > cleanedBuffer {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	c.buf = append(c.buf, v...)
+	c.pending = append(c.pending, batch.View(nil))
+	c.next = v.NextOffset()
+	c.size += int64(len(v))
+	return nil
+}
+
+func (c *Cleaned) flush() error {
+	if len(c.buf) == 0 {
+		return nil
+	}
+	vs := c.pending[:0]
+	for b := c.buf; len(b) > 0; {
+		n := batch.View(b).Size()
+		vs = append(vs, batch.View(b[:n]))
+		b = b[n:]
+	}
+	err := c.seg.Append(c.h, c.buf, vs)
+	c.buf, c.pending = c.buf[:0], c.pending[:0]
+	if err != nil {
+		return c.l.ioError(err)
+	}
+	return nil
+}
+
+// AppendAborted adds an entry to the transaction index.
+func (c *Cleaned) AppendAborted(t AbortedTxn) error {
+	c.seg.AddAborted(t)
+	return nil
+}
+
+// Size is the number of bytes appended.
+func (c *Cleaned) Size() int64 { return c.size }
+
+// Discard removes the files of a segment that will not be used.
+func (c *Cleaned) Discard() error {
+	c.h.Release()
+	c.seg.Remove()
+	return nil
+}
+
+// Replace puts with (nil: nothing) in the place of the sealed segments whose
+// bases are old, which must be neighbours; with's base is the first of them.
+// A crash leaves the old ones or the new one: the new one's files are synced
+// as .cleaned, become .swap, then the old ones go, then .swap loses its
+// suffix. A start that finds .swap finishes the work.
+func (l *Log) Replace(old []int64, with *Cleaned) error {
+	if with != nil {
+		if err := with.finish(); err != nil {
+			_ = with.Discard()
+			return l.ioError(err)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	segs := *l.segs.Load()
+	first := segmentFor(segs, old[0])
+	if first+len(old) >= len(segs) {
+		return fmt.Errorf("%w: %s has no sealed segments at %v", ErrNotFound, l.name, old)
+	}
+	for i, base := range old {
+		if segs[first+i].Base() != base {
+			return fmt.Errorf("%w: %s has no segment at %d", ErrNotFound, l.name, base)
+		}
+	}
+	if with != nil && with.seg.Base() != old[0] {
+		return fmt.Errorf("%w: the cleaned segment begins at %d, the first old one at %d", ErrInvalidBatch, with.seg.Base(), old[0])
+	}
+	gone := segs[first : first+len(old) : first+len(old)]
+	if with != nil {
+		with.seg.SetNext(segs[first+len(old)].Base())
+		if err := with.seg.Rename(segment.SwapSuffix); err != nil {
+			return l.ioError(err)
+		}
+		if err := l.dir.fs.SyncDir(l.path); err != nil {
+			l.dir.fail(err)
+			return l.dir.Err()
+		}
+	}
+	// The snapshot at the first base stays with the new segment.
+	if err := l.renameAwayLocked(gone, false); err != nil {
+		return l.ioError(err)
+	}
+	for i, s := range gone {
+		if i > 0 || with == nil {
+			err := l.dir.fs.Remove(filepath.Join(l.path, segment.FileName(s.Base(), segment.SnapshotSuffix)))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return l.ioError(err)
+			}
+		}
+	}
+	next := append([]*segment.Segment(nil), segs[:first]...)
+	if with != nil {
+		if err := with.seg.Rename(""); err != nil {
+			return l.ioError(err)
+		}
+		next = append(next, with.seg)
+	}
+	next = append(next, segs[first+len(old):]...)
+	l.publishLocked(next)
+	if with != nil {
+		with.h.Release()
+	}
+	l.dir.markDirty(l)
+	return nil
+}
+
+// finish writes and syncs the files of a cleaned segment.
+func (c *Cleaned) finish() error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	c.seg.Retire()
+	return c.seg.Seal()
+}

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"gregor/internal/storage/segment"
+)
+
+// TruncateTo removes everything at and above off. The durable point and the
+// flushed end are lowered, durably, before a byte goes: a crash in between
+// must not look like loss.
+func (l *Log) TruncateTo(off int64) error {
+	if err := l.wake(); err != nil {
+		return err
+	}
+	if off >= l.end.Load() {
+		return nil
+	}
+	if off <= l.start.Load() {
+		return l.TruncateFully(off)
+	}
+	err := l.lower(off, l.start.Load())
+	var s *segment.Segment
+	if err == nil {
+		s, err = l.truncate(off)
+	}
+	if err == nil {
+		// Durable before anything is appended: were it lost in a power cut and
+		// later appends not, old batches could stand behind new ones.
+		err = s.Sync()
+	}
+	l.mu.Lock()
+	l.truncating = false
+	l.mu.Unlock()
+	l.dir.markDirty(l)
+	return l.ioError(err)
+}
+
+func (l *Log) truncate(off int64) (*segment.Segment, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return nil, err
+	}
+	segs := *l.segs.Load()
+	keep := len(segs)
+	for keep > 1 && segs[keep-1].Base() >= off {
+		keep--
+	}
+	s := segs[keep-1]
+	if keep < len(segs) {
+		if err := s.Activate(); err != nil {
+			return nil, err
+		}
+	}
+	_, end, err := s.Truncate(off)
+	if err != nil {
+		return nil, err
+	}
+	l.dropHandleLocked()
+	l.active = s
+	l.publishLocked(segs[:keep:keep])
+	l.end.Store(end)
+	l.sealedUpTo = min(l.sealedUpTo, s.Base())
+	l.dirtyLocked(s)
+	if keep < len(segs) {
+		l.removeSegmentsLocked(segs[keep:], true)
+	}
+	if l.hw.Load() > end {
+		l.hw.Store(end)
+	}
+	if l.epochs.TruncateEnd(end) {
+		l.epochsDirty = true
+	}
+	if err := l.reloadProducersLocked(end); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// lower takes back, durably, the promise that offsets from off on are durable,
+// and the recovery point with it: segments above are no longer sealed.
+func (l *Log) lower(off, start int64) error {
+	l.mu.Lock()
+	l.cuts++
+	l.truncating = true // no commit may raise the mark again meanwhile
+	if l.flushed.Load() > off {
+		l.flushed.Store(off)
+	}
+	segs := *l.segs.Load()
+	l.sealedUpTo = min(l.sealedUpTo, segs[segmentFor(segs, off)].Base())
+	pt := point{min(l.flushed.Load(), off), start, min(l.hw.Load(), off)}
+	l.mu.Unlock()
+	if err := l.dir.points.set(l.key(), pt, true); err != nil {
+		return err
+	}
+	return l.dir.lowerRecoveryPoint(l, off)
+}
+
+func (l *Log) publishLocked(segs []*segment.Segment) {
+	l.segs.Store(&segs)
+	var size int64
+	for _, s := range segs {
+		n, _ := s.Tail()
+		size += n
+	}
+	l.size.Store(size)
+}
+
+// reloadProducersLocked makes the producer table as of end, after a
+// truncation.
+func (l *Log) reloadProducersLocked(end int64) error {
+	entries, err := l.dir.fs.List(l.path)
+	if err != nil {
+		return err
+	}
+	var snapshots []int64
+	for _, e := range entries {
+		o, suffix, ok := parseFileName(e.Name())
+		if !ok || suffix != segment.SnapshotSuffix {
+			continue
+		}
+		if o > end {
+			_ = l.dir.fs.Remove(filepath.Join(l.path, e.Name()))
+			continue
+		}
+		snapshots = append(snapshots, o)
+	}
+	slices.Sort(snapshots)
+	t, err := l.producersAt(*l.segs.Load(), snapshots, end)
+	if err != nil {
+		return err
+	}
+	t.Expire(time.Now().UnixMilli(), l.expiryMillis())
+	t.Committed(l.hw.Load())
+	l.producers = t
+	l.noteUnstableLocked()
+	return nil
+}
+
+// TruncateFully removes everything; the log goes on at start.
+func (l *Log) TruncateFully(start int64) error {
+	if err := l.wake(); err != nil {
+		return err
+	}
+	err := l.lower(start, start)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.truncating = false
+	if err != nil {
+		return l.ioError(err)
+	}
+	if err := l.usable(); err != nil {
+		return err
+	}
+	segs := *l.segs.Load()
+	l.dropHandleLocked()
+	if err := l.renameAwayLocked(segs, true); err != nil {
+		return l.ioError(err)
+	}
+	s, err := segment.Create(l.dir.segmentConfig(l, l.cfg.Load()), l.path, start, "")
+	if err != nil {
+		return l.ioError(err)
+	}
+	l.active = s
+	l.publishLocked([]*segment.Segment{s})
+	l.start.Store(start)
+	l.end.Store(start)
+	l.flushed.Store(start)
+	l.hw.Store(start)
+	l.sealedUpTo = start
+	l.epochs.Clear()
+	l.epochsDirty = true
+	l.producers.Clear()
+	l.noteUnstableLocked()
+	l.dirtyDir = true
+	l.dir.markDirty(l)
+	return nil
+}
+
+// IncrementStart moves the log start up; what lies below is no longer read,
+// and its segments go with the next retention.
+func (l *Log) IncrementStart(off int64) error {
+	if err := l.wake(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	return l.incrementStartLocked(off)
+}
+
+func (l *Log) incrementStartLocked(off int64) error {
+	if off <= l.start.Load() {
+		return nil
+	}
+	if off > l.end.Load() {
+		return ErrOffsetOutOfRange{off, l.start.Load(), l.end.Load()}
+	}
+	l.start.Store(off)
+	if l.hw.Load() < off {
+		l.hw.Store(off)
+	}
+	if l.epochs.TruncateStart(off) {
+		l.epochsDirty = true
+	}
+	if err := l.dir.points.set(l.key(), point{l.flushed.Load(), off, l.hw.Load()}, false); err != nil {
+		return l.ioError(err)
+	}
+	return nil
+}
+
+// removeSegmentsLocked takes segments that are no longer listed out of the
+// way. A rename that fails is left to the next start.
+func (l *Log) removeSegmentsLocked(segs []*segment.Segment, snapshots bool) {
+	if err := l.renameAwayLocked(segs, snapshots); err != nil {
+		_ = l.ioError(err)
+	}
+}
+
+// renameAwayLocked renames segments to .deleted and removes them after
+// file.delete.delay.ms; readers that hold them go on reading.
+func (l *Log) renameAwayLocked(segs []*segment.Segment, snapshots bool) error {
+	at := time.Now().Add(max(l.cfg.Load().FileDeleteDelay, 0))
+	for _, s := range segs {
+		if snapshots {
+			path := filepath.Join(l.path, segment.FileName(s.Base(), segment.SnapshotSuffix))
+			if err := l.dir.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("remove %s: %w", path, err)
+			}
+		}
+		if err := s.Rename(segment.DeletedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		l.dir.keeper.removeSegmentLater(s, at)
+	}
+	l.dirtyDir = true
+	return nil
+}
+
+// Retain deletes what retention lets go (the directory calls it regularly)
+// and returns the number of segments deleted. Only what lies below the high
+// watermark goes.
+func (l *Log) Retain(now time.Time) (int, error) {
+	if err := l.wake(); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return 0, err
+	}
+	cfg := l.cfg.Load()
+	l.producers.Expire(now.UnixMilli(), cfg.ProducerExpiry.Milliseconds())
+	segs := *l.segs.Load()
+	n := l.expiredLocked(cfg, segs, now)
+	if n == 0 {
+		return 0, nil
+	}
+	if n == len(segs) { // the active segment too: the log goes on in a new one
+		if err := l.rollLocked(l.end.Load()); err != nil {
+			return 0, err
+		}
+		segs = *l.segs.Load()
+	}
+	// The start moves first: nobody is sent to a segment that is going.
+	next := segs[n].Base()
+	moved := next > l.start.Load()
+	if err := l.incrementStartLocked(next); err != nil {
+		return 0, err
+	}
+	gone := segs[:n:n]
+	l.publishLocked(segs[n:len(segs):len(segs)])
+	l.removeSegmentsLocked(gone, true)
+	if moved {
+		l.dir.cfg.Events.startMoved(l, next)
+	}
+	return n, nil
+}
+
+// expiredLocked counts the oldest segments that may go.
+func (l *Log) expiredLocked(cfg *LogConfig, segs []*segment.Segment, now time.Time) int {
+	hw, start := l.hw.Load(), l.start.Load()
+	total := l.size.Load()
+	n := 0
+	for i, s := range segs {
+		size, next := s.Tail()
+		if i+1 < len(segs) {
+			next = segs[i+1].Base()
+		}
+		if next > hw || size == 0 && i == len(segs)-1 {
+			break
+		}
+		tooOld := cfg.Delete && cfg.Retention >= 0 && l.olderThan(s, cfg.Retention, now)
+		tooMuch := cfg.Delete && cfg.RetentionBytes > 0 && total-size >= cfg.RetentionBytes
+		if !tooOld && !tooMuch && (next > start || i == len(segs)-1) {
+			break
+		}
+		total -= size
+		n++
+	}
+	return n
+}
+
+func (l *Log) olderThan(s *segment.Segment, age time.Duration, now time.Time) bool {
+	ts := s.MaxTime().Timestamp
+	if ts < 0 {
+		ts = s.Modified().UnixMilli()
+	}
+	return now.UnixMilli()-ts > age.Milliseconds()
+}
+
+// Segments lists the segments, oldest first, the active one last.
+func (l *Log) Segments() ([]SegmentInfo, error) {
+	if err := l.wake(); err != nil {
+		return nil, err
+	}
+	segs := *l.segs.Load()
+	infos := make([]SegmentInfo, len(segs))
+	for i, s := range segs {
+		size, next := s.Tail()
+		if i+1 < len(segs) {
+			next = segs[i+1].Base()
+		}
+		max := s.MaxTime()
+		infos[i] = SegmentInfo{Base: s.Base(), Next: next, Bytes: size, MaxTimestamp: max.Timestamp,
+			OffsetOfMaxTime: max.Offset, LastModified: s.Modified(), Active: i == len(segs)-1,
+			Path: s.Path(segment.LogSuffix), HasDamage: len(s.Damages()) > 0}
+	}
+	return infos, nil
+}
