@@ -360,10 +360,16 @@ func (d *Dir) checkTopicID(l *Log) error {
 		return err
 	case !found:
 		return l.writePartitionMeta()
-	case id != l.id:
+	case id == l.id:
+		return nil
+	}
+	if _, known := d.points.lookup(l.key()); !known {
 		return ErrWrongTopicID
 	}
-	return nil
+	// The durable points, which carry a checksum, know this log by the id that
+	// is asked for: the file is damaged.
+	d.cfg.Events.rebuilt(filepath.Join(l.path, partitionMetaName), "its topic id is not the log's")
+	return l.writePartitionMeta()
 }
 
 func (l *Log) writePartitionMeta() error {
@@ -407,7 +413,7 @@ func (l *Log) create() error {
 }
 
 func (d *Dir) segmentConfig(l *Log, c *LogConfig) segment.Config {
-	return segment.Config{Files: d.files, IndexInterval: c.IndexInterval, Hooks: segment.Hooks{
+	return segment.Config{Files: d.files, IndexInterval: c.IndexInterval, Dense: !c.Compact, Hooks: segment.Hooks{
 		Damaged: func(x *segment.Damage) {
 			d.cfg.Events.corrupt(l.name, &CorruptError{Path: x.Path, Pos: x.Pos, Offset: x.First, Next: x.Next, Reason: x.Reason})
 		},

@@ -139,6 +139,8 @@ func (r *recovering) scan(bases []int64) error {
 				if i+1 < len(bases) {
 					d.Next = bases[i+1]
 				}
+				s.SetNext(d.Next)
+				r.end = d.Next
 			}
 			r.damaged(&CorruptError{Path: d.Path, Pos: d.Pos, Offset: d.First, Next: d.Next, Reason: d.Reason})
 		}
