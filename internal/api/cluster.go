@@ -18,16 +18,9 @@ import (
 // to 2: 1 upgrade types, 2 no answer for each feature).
 type Cluster struct {
 	Images     Images
-	Controller ClusterController
+	Controller Controller
 	Quorum     Quorum
 	NodeID     int32
-}
-
-// ClusterController carries a change to the active controller, as
-// TopicController does.
-type ClusterController interface {
-	UpdateFeatures(ctx context.Context, req *kmsg.UpdateFeaturesRequest) (*kmsg.UpdateFeaturesResponse, error)
-	UnregisterBroker(ctx context.Context, id int32) error
 }
 
 // Quorum tells how the metadata log stands.
@@ -149,17 +142,11 @@ func quorumNode(c *meta.Controller) kmsg.DescribeQuorumResponseNode {
 }
 
 func (f *Cluster) unregister(ctx context.Context, _ *Call, req *kmsg.UnregisterBrokerRequest) (kmsg.Response, error) {
-	resp := kmsg.NewPtrUnregisterBrokerResponse()
-	resp.ErrorCode, resp.ErrorMessage = codeAndText(f.Controller.UnregisterBroker(ctx, req.BrokerID))
-	return resp, nil
+	return f.Controller.Do(ctx, req)
 }
 
 func (f *Cluster) features(ctx context.Context, _ *Call, req *kmsg.UpdateFeaturesRequest) (kmsg.Response, error) {
 	ctx, cancel := within(ctx, req.TimeoutMillis)
 	defer cancel()
-	resp, err := f.Controller.UpdateFeatures(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	return resp, nil
+	return f.Controller.Do(ctx, req)
 }

@@ -61,13 +61,6 @@ const (
 // request could ask for gigabytes. Tools ask for one.
 const maxDescribedByName = 10_000
 
-// ConfigController carries changes of configs out; the answer is in the
-// order of the request's resources.
-type ConfigController interface {
-	AlterConfigs(ctx context.Context, req *kmsg.AlterConfigsRequest) (*kmsg.AlterConfigsResponse, error)
-	IncrementalAlterConfigs(ctx context.Context, req *kmsg.IncrementalAlterConfigsRequest) (*kmsg.IncrementalAlterConfigsResponse, error)
-}
-
 // Loggers are this broker's loggers and their levels, by name.
 type Loggers interface {
 	Each(func(name, level string))
@@ -81,7 +74,7 @@ type Loggers interface {
 type Configs struct {
 	Live       *config.Live
 	Image      func() *meta.Image
-	Controller ConfigController
+	Controller Controller
 	Loggers    Loggers
 }
 
@@ -270,7 +263,7 @@ func (f *Configs) alter(ctx context.Context, _ *Call, req *kmsg.AlterConfigsRequ
 	}
 	done := map[string]kmsg.AlterConfigsResponseResource{}
 	if len(forward.Resources) > 0 {
-		answer, err := f.Controller.AlterConfigs(ctx, &forward)
+		answer, err := ask[*kmsg.AlterConfigsResponse](ctx, f.Controller, &forward)
 		if err != nil {
 			return nil, err
 		}
@@ -322,7 +315,7 @@ func (f *Configs) incremental(ctx context.Context, _ *Call, req *kmsg.Incrementa
 	}
 	done := map[string]kmsg.IncrementalAlterConfigsResponseResource{}
 	if len(forward.Resources) > 0 {
-		answer, err := f.Controller.IncrementalAlterConfigs(ctx, &forward)
+		answer, err := ask[*kmsg.IncrementalAlterConfigsResponse](ctx, f.Controller, &forward)
 		if err != nil {
 			return nil, err
 		}

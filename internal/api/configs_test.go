@@ -39,16 +39,19 @@ func (c *fakeConfigController) make(records []meta.Record) {
 	c.live.Apply(img.Settings(meta.BrokerResource, "").Map(), img.Settings(meta.BrokerResource, "1").Map())
 }
 
-func (c *fakeConfigController) AlterConfigs(_ context.Context, req *kmsg.AlterConfigsRequest) (*kmsg.AlterConfigsResponse, error) {
-	records, resp := plan.AlterConfigs(c.img, req, plan.Env{Schema: settings.Schema{Live: c.live}})
-	c.make(records)
-	return resp, nil
-}
-
-func (c *fakeConfigController) IncrementalAlterConfigs(_ context.Context, req *kmsg.IncrementalAlterConfigsRequest) (*kmsg.IncrementalAlterConfigsResponse, error) {
-	records, resp := plan.IncrementalAlterConfigs(c.img, req, plan.Env{Schema: settings.Schema{Live: c.live}})
-	c.make(records)
-	return resp, nil
+func (c *fakeConfigController) Do(_ context.Context, req kmsg.Request) (kmsg.Response, error) {
+	env := plan.Env{Schema: settings.Schema{Live: c.live}}
+	switch req := req.(type) {
+	case *kmsg.AlterConfigsRequest:
+		records, resp := plan.AlterConfigs(c.img, req, env)
+		c.make(records)
+		return resp, nil
+	case *kmsg.IncrementalAlterConfigsRequest:
+		records, resp := plan.IncrementalAlterConfigs(c.img, req, env)
+		c.make(records)
+		return resp, nil
+	}
+	return nil, kerr.UnsupportedVersion
 }
 
 func newConfigs(t *testing.T) *Configs {

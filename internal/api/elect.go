@@ -47,12 +47,7 @@ import (
 // Elections answers who leads, and where replicas shall be.
 type Elections struct {
 	Image      func() *meta.Image
-	Controller ElectionController
-}
-
-// ElectionController decides on elections.
-type ElectionController interface {
-	ElectLeaders(ctx context.Context, req *kmsg.ElectLeadersRequest) (*kmsg.ElectLeadersResponse, error)
+	Controller Controller
 }
 
 // Routes are the family's rows of the table.
@@ -68,7 +63,7 @@ func (e *Elections) elect(ctx context.Context, c *Call, req *kmsg.ElectLeadersRe
 	if c.Version == 0 {
 		req.ElectionType = 0
 	}
-	resp, err := e.Controller.ElectLeaders(ctx, req)
+	resp, err := ask[*kmsg.ElectLeadersResponse](ctx, e.Controller, req)
 	if err != nil {
 		return nil, err
 	}

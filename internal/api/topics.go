@@ -28,19 +28,9 @@ import (
 //
 // CreatePartitions, versions 0 to 3: 2 flexible, 3 throttling (KIP-599).
 type Topics struct {
-	Controller TopicController
+	Controller Controller
 	// DeleteEnabled is delete.topic.enable.
 	DeleteEnabled func() bool
-}
-
-// TopicController carries a request to the active controller, here or
-// elsewhere, and returns its answer once what it changed is committed and
-// published on this node. Errors are kerr's, NOT_CONTROLLER and
-// REQUEST_TIMED_OUT among them. uplink.Uplink meets it.
-type TopicController interface {
-	CreateTopics(ctx context.Context, req *kmsg.CreateTopicsRequest) (*kmsg.CreateTopicsResponse, error)
-	DeleteTopics(ctx context.Context, req *kmsg.DeleteTopicsRequest) (*kmsg.DeleteTopicsResponse, error)
-	CreatePartitions(ctx context.Context, req *kmsg.CreatePartitionsRequest) (*kmsg.CreatePartitionsResponse, error)
 }
 
 // Routes are the family's rows.
@@ -62,7 +52,7 @@ func within(ctx context.Context, ms int32) (context.Context, context.CancelFunc)
 func (t *Topics) create(ctx context.Context, _ *Call, req *kmsg.CreateTopicsRequest) (kmsg.Response, error) {
 	ctx, cancel := within(ctx, req.TimeoutMillis)
 	defer cancel()
-	resp, err := t.Controller.CreateTopics(ctx, req)
+	resp, err := t.Controller.Do(ctx, req)
 	if err == nil {
 		return resp, nil
 	}
@@ -79,14 +69,15 @@ func (t *Topics) create(ctx context.Context, _ *Call, req *kmsg.CreateTopicsRequ
 func (t *Topics) delete(ctx context.Context, c *Call, req *kmsg.DeleteTopicsRequest) (kmsg.Response, error) {
 	ctx, cancel := within(ctx, req.TimeoutMillis)
 	defer cancel()
+	var resp kmsg.Response
 	err := error(kerr.TopicDeletionDisabled)
 	if t.DeleteEnabled() {
-		var resp *kmsg.DeleteTopicsResponse
-		if resp, err = t.Controller.DeleteTopics(ctx, req); err == nil {
-			return resp, nil
-		}
+		resp, err = t.Controller.Do(ctx, req)
 	} else if c.Version < 3 {
 		err = kerr.InvalidRequest
+	}
+	if err == nil {
+		return resp, nil
 	}
 	out := kmsg.NewPtrDeleteTopicsResponse()
 	refuse := func(name *string, id [16]byte) {
@@ -107,7 +98,7 @@ func (t *Topics) delete(ctx context.Context, c *Call, req *kmsg.DeleteTopicsRequ
 func (t *Topics) grow(ctx context.Context, _ *Call, req *kmsg.CreatePartitionsRequest) (kmsg.Response, error) {
 	ctx, cancel := within(ctx, req.TimeoutMillis)
 	defer cancel()
-	resp, err := t.Controller.CreatePartitions(ctx, req)
+	resp, err := t.Controller.Do(ctx, req)
 	if err == nil {
 		return resp, nil
 	}

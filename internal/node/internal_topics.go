@@ -4,6 +4,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,7 @@ import (
 // Source: DefaultAutoTopicCreationManager.
 type creator struct {
 	live       *config.Live
-	controller api.TopicController
+	controller api.Controller
 	image      *atomic.Pointer[meta.Image]
 
 	// background creations: begin under mu, waited for by close.
@@ -40,7 +41,7 @@ var (
 	_ api.GroupTopics  = (*creator)(nil)
 )
 
-func newCreator(live *config.Live, c api.TopicController, image *atomic.Pointer[meta.Image]) *creator {
+func newCreator(live *config.Live, c api.Controller, image *atomic.Pointer[meta.Image]) *creator {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &creator{live: live, controller: c, image: image, pending: map[string]bool{}, ctx: ctx, cancel: cancel}
 }
@@ -74,7 +75,11 @@ func (c *creator) Create(ctx context.Context, names []string) map[string]error {
 		req.Topics = append(req.Topics, c.spec(name))
 	}
 	failed := map[string]error{}
-	created, err := c.controller.CreateTopics(ctx, req)
+	resp, err := c.controller.Do(ctx, req)
+	created, ok := resp.(*kmsg.CreateTopicsResponse)
+	if err == nil && !ok {
+		err = fmt.Errorf("create topics: answer %T", resp)
+	}
 	if err != nil {
 		for _, name := range names {
 			failed[name] = err

@@ -3,6 +3,7 @@
 package replica
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,8 +51,9 @@ type Partition struct {
 	unseen   int // about the bytes between hw and end
 	// lostTail is the newest leader epoch in a log that may have lost records:
 	// this node leads again only in a newer one.
-	lostTail int32
-	gate     gate
+	lostTail      int32
+	waitsForEpoch bool // the controller was asked for that epoch
+	gate          gate
 }
 
 // role is what this node is to the partition; never changed once published.
@@ -104,13 +106,14 @@ type Status struct {
 	AtMin           bool
 	UnderReplicated bool
 	Waiting         int // requests at its gate
+	Readers         int // of these, the ones that wait for records
 }
 
 func (p *Partition) Status() Status {
 	r := p.role.Load()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Status{Leads: r.leads, LeaderEpoch: r.epoch, Offline: p.offline, Waiting: p.gate.waiting()}
+	s := Status{Leads: r.leads, LeaderEpoch: r.epoch, Offline: p.offline, Waiting: p.gate.waiting(), Readers: len(p.gate.readers)}
 	if p.leader != nil {
 		s.UnderMin, s.AtMin, s.UnderReplicated = p.leader.UnderMin(), p.leader.AtMin(), p.leader.UnderReplicated()
 	}
@@ -148,21 +151,26 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 	p.turn.Lock()
 	defer p.turn.Unlock()
 	log := p.log.Load()
+	var err error
 	leads := m.Leader == self && log != nil && m.LeaderEpoch > p.lostTail
 	if leads && log.LatestEpoch() < m.LeaderEpoch {
 		// Before any append, so that OffsetForLeaderEpoch is right from the
-		// election on.
-		if err := log.AssignEpoch(m.LeaderEpoch, log.End()); err != nil {
-			leads = false
-			defer p.failed(err)
-		}
+		// election on. The one write beneath turn: appends have to wait for it.
+		err = log.AssignEpoch(m.LeaderEpoch, log.End())
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !leads {
+	if !leads || err != nil {
 		p.leader = nil
-		p.role.Store(&role{epoch: m.LeaderEpoch, refusal: kerr.NotLeaderForPartition})
+		refusal := kerr.NotLeaderForPartition
+		if err != nil || p.offline {
+			refusal = kerr.KafkaStorageError
+		}
+		p.role.Store(&role{epoch: m.LeaderEpoch, refusal: refusal})
 		p.gate.release()
+		if err != nil {
+			return fmt.Errorf("lead %s-%d in epoch %d: %w", p.topic, p.index, m.LeaderEpoch, err)
+		}
 		return nil
 	}
 	if p.leader == nil {

@@ -474,57 +474,9 @@ func TestStrayLogsAreReportedAndLeft(t *testing.T) {
 	w.stop()
 	w.img = meta.Empty()
 	w.start(1)
-	w.table.Strays(w.img)
 	want := []storage.Name{{Topic: "t", Partition: 0}}
 	if !slices.Equal(w.strays, want) || !slices.Equal(w.dirs[0].Logs(), want) {
 		t.Errorf("strays %v, on disk %v", w.strays, w.dirs[0].Logs())
-	}
-	w.stop()
-}
-
-func TestLeaderLog(t *testing.T) {
-	t.Parallel()
-	h := newHeldSyncs()
-	w := begin(t, h, 1)
-	p := w.topic(1, "__consumer_offsets", 1, nil)[0]
-	l, err := p.LeaderLog()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.hold()
-	end, err := l.Append(records(t, 0, 3))
-	if err != nil || end != 3 {
-		t.Fatal(end, err)
-	}
-	if l.Committed() != 0 {
-		t.Error("committed before the flush")
-	}
-	done, stop := l.Await(3)
-	select {
-	case <-done:
-		t.Error("done before the flush")
-	default:
-	}
-	b, err := l.Read(0, 10, nil)
-	if err != nil || batch.View(b).Count() != 3 {
-		t.Errorf("read of what is not committed yet: %v", err)
-	}
-	h.let()
-	<-done
-	stop()
-	stop()
-	if l.Committed() != 3 {
-		t.Errorf("committed %d", l.Committed())
-	}
-	if b, err := l.Read(3, 10, nil); b != nil || err != nil {
-		t.Errorf("at the end: %v, %v", b, err)
-	}
-	w.elect(1, 1, 1)
-	if _, err := l.Append(records(t, 3, 1)); Code(err) != kerr.NotLeaderForPartition.Code {
-		t.Errorf("append under an epoch that is over: %v", err)
-	}
-	if _, err := l.Read(0, 10, nil); Code(err) != kerr.NotLeaderForPartition.Code {
-		t.Errorf("read under an epoch that is over: %v", err)
 	}
 	w.stop()
 }
@@ -630,5 +582,44 @@ func TestDamagedBatchIsNotServed(t *testing.T) {
 		t.Errorf("the damage is not named: %v", err)
 	}
 	w.produce(p, records(t, 5, 1), -1)
+	w.stop()
+}
+
+func TestRecordsAreNamedThatAreRefused(t *testing.T) {
+	t.Parallel()
+	w := begin(t, vfs.NewMem(), 1)
+	p := w.topic(1, "t", 1, func(c *TopicConfig) {
+		c.Log.Compact, c.Rules.Compacted = true, true
+		c.Rules.AfterMax = 1000
+	})[0]
+	now := time.Now().UnixMilli()
+	b := batch.NewBuilder(batch.None)
+	b.Append(now, []byte("k"), nil)
+	b.Append(now, nil, []byte("no key"))
+	_, err := p.Append(built(t, b), 1, AppendOptions{ExpectedEpoch: NoEpoch})
+	wantCode(t, "no key", err, kerr.InvalidRecord)
+	var e *RecordErrors
+	if !errors.As(err, &e) || len(e.Records) != 1 || e.Records[0].Index != 1 || e.Records[0].Message == "" {
+		t.Errorf("%#v", err)
+	}
+	b.Reset()
+	b.Append(now+60_000, []byte("k"), nil)
+	_, err = p.Append(built(t, b), 1, AppendOptions{ExpectedEpoch: NoEpoch})
+	wantCode(t, "a timestamp from the future", err, kerr.InvalidTimestamp)
+	w.stop()
+}
+
+func TestLogAppendTimeIsAnswered(t *testing.T) {
+	t.Parallel()
+	w := begin(t, vfs.NewMem(), 1)
+	p := w.topic(1, "t", 1, func(c *TopicConfig) { c.Rules.LogAppendTime = true })[0]
+	before := time.Now().UnixMilli()
+	r := w.produce(p, records(t, 0, 2), -1)
+	if r.LogAppendTime < before || r.LogAppendTime > time.Now().UnixMilli() {
+		t.Errorf("log append time %d", r.LogAppendTime)
+	}
+	if at, err := p.OffsetAt(MaxTimestamp, ReadUncommitted, NoEpoch, true); err != nil || at.Timestamp != r.LogAppendTime {
+		t.Errorf("%+v, %v", at, err)
+	}
 	w.stop()
 }

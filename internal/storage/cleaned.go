@@ -39,6 +39,19 @@ func (l *Log) OpenSegment(base int64) (f vfs.File, n int64, release func(), err 
 	return h.File, n, func() { h.Release(); s.Release() }, nil
 }
 
+// LastRecords calls f, beneath the log's lock, for each producer that the log
+// remembers, with its epoch and the last offset of its last data batch (-1
+// when a marker came since): compaction keeps what they name.
+func (l *Log) LastRecords(f func(pid int64, epoch int16, last int64)) error {
+	if err := l.wake(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.producers.LastOffsets(f)
+	return nil
+}
+
 // Cleaned is a segment that compaction writes, to replace others. It is used
 // by one goroutine.
 type Cleaned struct {

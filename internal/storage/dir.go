@@ -101,7 +101,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 		checkpointing: make(chan struct{}, 1), writingEpochs: make(chan struct{}, 1),
 		keeper: keeper{wake: make(chan struct{}, 1)}}
 	d.brokerEpoch.Store(cfg.BrokerEpoch)
-	if err := d.fs.MkdirAll(d.path); err != nil {
+	if err := makeDurable(d.fs, d.path); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
 	var err error
@@ -119,6 +119,29 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	go d.committer()
 	go d.keep()
 	return d, nil
+}
+
+// makeDurable makes a directory with its parents so that a power cut leaves
+// them: each new name is synced in its parent. The directory itself is synced
+// there in any case, for an earlier process may have made it and died.
+func makeDurable(fsys vfs.FS, path string) error {
+	parents := []string{filepath.Dir(path)}
+	for p := parents[0]; ; p = filepath.Dir(p) {
+		if _, err := fsys.Stat(p); err == nil || filepath.Dir(p) == p {
+			break
+		}
+		parents = append(parents, filepath.Dir(p))
+	}
+	if err := fsys.MkdirAll(path); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		// A parent that may be passed but not read was not made by us.
+		if err := fsys.SyncDir(p); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *Dir) open() error {

@@ -26,6 +26,7 @@ type rig struct {
 	committed int
 	hold      bool  // do not commit by itself
 	fail      error // of the next appends
+	failed    int   // appends that failed
 	waits     []rigWait
 	answers   map[coord.Ticket]any
 	ticket    coord.Ticket
@@ -64,6 +65,7 @@ func (r *rig) carry(t coord.Ticket, res coord.Result) {
 		r.answers[a.To] = a.Reply
 	}
 	if len(res.Records) > 0 && r.fail != nil {
+		r.failed++
 		if res.Reply != nil {
 			r.answers[t] = r.fail
 		}

@@ -123,9 +123,10 @@ func (s *Shard) group(id string) *classic.Group {
 	return nil
 }
 
-// tidy forgets an entry of which nothing is left.
+// tidy forgets an entry of which nothing is left. The queue may still speak of
+// it, when another has its id already.
 func (s *Shard) tidy(e *entry) {
-	if e.group == nil && e.visible == nil && len(e.topics) == 0 {
+	if e.group == nil && e.visible == nil && len(e.topics) == 0 && s.groups[e.id] == e {
 		delete(s.groups, e.id)
 	}
 }

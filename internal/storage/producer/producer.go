@@ -378,13 +378,16 @@ func (t *Table) Expire(now, age int64) {
 	}
 }
 
-// LastOffsets calls f with the last data batch's last offset of each producer;
-// compaction keeps those batches.
+// LastOffsets calls f with the last data batch's last offset of each producer,
+// -1 where only a marker is known of its epoch; compaction keeps those
+// batches.
 func (t *Table) LastOffsets(f func(pid int64, epoch int16, last int64)) {
 	for pid, e := range t.entries {
+		last := int64(-1)
 		if e.n > 0 {
-			f(pid, e.epoch, e.batches[e.n-1].LastOffset)
+			last = e.batches[e.n-1].LastOffset
 		}
+		f(pid, e.epoch, last)
 	}
 }
 

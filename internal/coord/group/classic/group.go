@@ -127,6 +127,7 @@ type Group struct {
 	protocolType    *string // nil: a simple group, that only commits offsets
 	protocol        *string
 	generation      int32
+	attempt         int    // counts the leader's assignments
 	leader          string // "" for none
 
 	members     []*member // in the order of joining

@@ -148,7 +148,7 @@ func (g *Group) replace(r *coord.Result, now time.Time, t coord.Ticket, req *kms
 	}
 	r.Records = append(r.Records, g.record(func(m *member) []byte { return m.assignment }))
 	r.Applied = true
-	r.Settled = func(now time.Time, _ bool, err error) coord.Result {
+	r.Settled = func(now time.Time, written bool, err error) coord.Result {
 		var r coord.Result
 		if g.byID[id] != m || m.join != t || g.state != Stable {
 			return r // replaced again, gone, or a rebalance answers it
@@ -157,6 +157,11 @@ func (g *Group) replace(r *coord.Result, now time.Time, t coord.Ticket, req *kms
 			reply := joinError("", coord.ClientError(err))
 			reply.Generation, reply.Protocol, reply.ProtocolType, reply.LeaderID = g.generation, g.protocol, g.protocolType, leader
 			g.answerJoin(&r, m, reply)
+			if written {
+				// Differs from Kafka: it goes back to the old id here too, though
+				// the log has the new one and may yet be committed.
+				return r
+			}
 			m.protocols, m.rebalance, m.session = before.protocols, before.rebalance, before.session
 			old := g.replaceStatic(&r, *m.instance, id, oldID)
 			old.deadline = g.schedule(now, old.session)

@@ -58,11 +58,14 @@ func (g *Group) Sync(now time.Time, t coord.Ticket, req *kmsg.SyncGroupRequest) 
 	}
 	r.Records = append(r.Records, g.record(func(m *member) []byte { return assignment[m.id] }))
 	r.Applied = true
-	generation := g.generation
+	// Differs from Kafka: of two assignments for one generation (the leader sent
+	// its sync again) the last one counts, as it does for who replays the log.
+	g.attempt++
+	generation, attempt := g.generation, g.attempt
 	r.Settled = func(now time.Time, _ bool, err error) coord.Result {
 		var r coord.Result
-		if g.state != CompletingRebalance || g.generation != generation {
-			return r // another rebalance has overtaken it
+		if g.state != CompletingRebalance || g.generation != generation || g.attempt != attempt {
+			return r // something else has overtaken it
 		}
 		if err != nil {
 			for _, m := range g.members {

@@ -33,37 +33,6 @@ func testImage(t *testing.T) *meta.Image {
 	return img
 }
 
-// Nothing is hosted: what metadata knows lives elsewhere.
-func TestFindTellsElsewhereFromNowhere(t *testing.T) {
-	t.Parallel()
-	img := testImage(t)
-	h := &Hosted{Table: replica.NewTable(replica.Config{NodeID: 2}), Image: func() *meta.Image { return img }}
-	for _, c := range []struct {
-		topic string
-		index int32
-		want  error
-	}{{"t", 0, kerr.NotLeaderForPartition}, {"t", 2, kerr.UnknownTopicOrPartition}, {"u", 0, kerr.UnknownTopicOrPartition}} {
-		if _, err := h.Find(c.topic, c.index); err != c.want {
-			t.Errorf("Find(%s, %d): %v, want %v", c.topic, c.index, err, c.want)
-		}
-		if _, err := h.Get([]byte(c.topic), c.index); err != c.want {
-			t.Errorf("Get(%s, %d): %v, want %v", c.topic, c.index, err, c.want)
-		}
-	}
-	if _, err := h.GetByID([16]byte{1}, 1); err != kerr.NotLeaderForPartition {
-		t.Errorf("GetByID: %v", err)
-	}
-	if _, err := h.GetByID([16]byte{2}, 1); err != kerr.UnknownTopicID {
-		t.Errorf("GetByID of an unknown id: %v", err)
-	}
-	if l := h.Leader("t", 0, "PLAINTEXT"); l.Node != 1 || l.Epoch != 3 || l.Host != "h" || l.Port != 9092 {
-		t.Errorf("leader %+v", l)
-	}
-	if l := h.Leader("t", 9, "PLAINTEXT"); l.Node != -1 {
-		t.Errorf("leader of nothing %+v", l)
-	}
-}
-
 type noPartitions struct{}
 
 func (noPartitions) Find(string, int32) (*replica.Partition, error) {
