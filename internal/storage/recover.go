@@ -40,7 +40,7 @@ func (l *Log) recover() error {
 		if durable > start {
 			c := &CorruptError{Path: l.path, Offset: start, Next: durable, Reason: "all segments are missing"}
 			r.Damage = append(r.Damage, c)
-			l.dir.cfg.Events.corrupt(l.name, c)
+			l.tell(c)
 		}
 		l.noteRecovery(r)
 		return nil
@@ -164,7 +164,7 @@ func (r *recovering) mayHaveGaps() bool { return r.l.cfg.Load().Compact }
 
 func (r *recovering) damaged(c *CorruptError) {
 	r.r.Damage = append(r.r.Damage, c)
-	r.l.dir.cfg.Events.corrupt(r.l.name, c)
+	r.l.tell(c)
 }
 
 // cut removes what lies above the durable point and is no batch, with the
