@@ -77,6 +77,9 @@ type Log struct {
 	epochsDirty   bool
 	snapshotAt    int64 // offset of the last snapshot written
 
+	toldMu sync.Mutex // a leaf
+	told   map[damagedPlace]bool
+
 	queued bool // in the committer's queue; guarded by dir.commitMu
 }
 

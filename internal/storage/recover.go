@@ -40,7 +40,7 @@ func (l *Log) recover() error {
 		if durable > start {
 			c := &CorruptError{Path: l.path, Offset: start, Next: durable, Reason: "all segments are missing"}
 			r.Damage = append(r.Damage, c)
-			l.dir.cfg.Events.corrupt(l.name, c)
+			l.tell(c)
 		}
 		l.noteRecovery(r)
 		return nil
@@ -139,6 +139,8 @@ func (r *recovering) scan(bases []int64) error {
 				if i+1 < len(bases) {
 					d.Next = bases[i+1]
 				}
+				s.SetNext(d.Next)
+				r.end = d.Next
 			}
 			r.damaged(&CorruptError{Path: d.Path, Pos: d.Pos, Offset: d.First, Next: d.Next, Reason: d.Reason})
 		}
@@ -162,7 +164,7 @@ func (r *recovering) mayHaveGaps() bool { return r.l.cfg.Load().Compact }
 
 func (r *recovering) damaged(c *CorruptError) {
 	r.r.Damage = append(r.r.Damage, c)
-	r.l.dir.cfg.Events.corrupt(r.l.name, c)
+	r.l.tell(c)
 }
 
 // cut removes what lies above the durable point and is no batch, with the
