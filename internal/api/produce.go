@@ -211,7 +211,7 @@ func (p *Produce) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, 
 			return wire.Reply{}, w
 		}
 	}
-	return s.reply(c.Listener()), nil
+	return s.reply(), nil
 }
 
 // append does the request's work; it tells whether a commit is to be awaited.
@@ -327,7 +327,7 @@ func (s *produced) refuse(c *Call, r *producedPartition, err error) {
 	var records *RecordErrors
 	if errors.As(err, &records) {
 		r.records, r.message = records.Records, records.Message
-	} else if err != error(code) {
+	} else if bare, ok := err.(*kerr.Error); !ok || bare != code { //nolint:errorlint // is there a cause around it?
 		// Kafka leaves the message out here; it costs nothing and helps.
 		r.message = err.Error()
 	}
@@ -340,7 +340,7 @@ func (s *produced) lead(listener string, r *producedPartition, topic string) {
 }
 
 // reply encodes the response.
-func (s *produced) reply(listener string) wire.Reply {
+func (s *produced) reply() wire.Reply {
 	flexible := s.version >= 9
 	b := putArray(s.buf, flexible, len(s.topics))
 	from, nameFrom := 0, 0
@@ -462,7 +462,7 @@ func (w *produceWait) ReadOn() bool          { return true }
 func (w *produceWait) Reply() wire.Reply {
 	w.timer.Stop()
 	w.settle()
-	return w.s.reply(w.listener)
+	return w.s.reply()
 }
 
 // settle asks each partition how its append came out.

@@ -287,7 +287,7 @@ func (w *walk) length(small bool) int {
 	if w.flexible {
 		return w.uvarint() - 1
 	}
-	n := 0
+	var n int
 	if small {
 		if len(w.b) < 2 {
 			w.fail("cut short")

@@ -54,6 +54,7 @@ type pool struct {
 	retained int64
 	waiters  []*waiter
 	waiting  atomic.Int32
+	holders  atomic.Int32 // of the waiting: with a full connection buffer
 }
 
 type waiter struct{ ready chan struct{} }
@@ -87,8 +88,9 @@ func (p *pool) tryGet(n int) *buffer {
 	size := int64(classes[class])
 	limit := p.limit
 	if size > connBuffer {
-		// The last quarter is for small requests only.
-		limit -= limit / 4
+		// What is left is for those who wait for one of these (an eighth, see
+		// maxHolders) and for small requests.
+		limit = limit / 8 * 5
 	}
 	for {
 		used := p.used.Load()
@@ -185,6 +187,9 @@ func (p *pool) unreserve(n int64) {
 	p.used.Add(-n)
 	p.wake()
 }
+
+// maxHolders is how many may wait while they hold a connection's buffer.
+func (p *pool) maxHolders() int32 { return int32(max(1, p.limit/8/connBuffer)) }
 
 // wait queues for a change of the budget. The caller tries again when ready is
 // closed, and calls leave when it stops waiting.
