@@ -91,6 +91,7 @@ func (n *Node) serve(context.Context) error {
 		MaxConnections: b.Network.MaxConnections, MaxPerIP: b.Network.MaxConnectionsPerIP, PerIP: b.Network.MaxPerIPOverrides,
 		IdleAfter:  b.Network.IdleTimeout,
 		SendBuffer: max(b.Network.SendBuffer, 0), ReceiveBuffer: max(b.Network.ReceiveBuffer, 0),
+		Short:  n.memory.Short,
 		Events: wireEvents(n.logs.Logger(logWire)), Metrics: n.wireMetrics(),
 	})
 	for _, l := range n.listeners {
