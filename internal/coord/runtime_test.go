@@ -133,7 +133,7 @@ type sums struct {
 	queue              []struct{ at, sum int64 }
 	loaded             bool
 	alarm              time.Time
-	ticks              int
+	note               func()
 	parked             []Ticket
 }
 
@@ -158,7 +158,9 @@ func (s *sums) Committed(upTo int64) {
 func (s *sums) Loaded(time.Time) Result { s.loaded = true; return Result{} }
 func (s *sums) Next() time.Time         { return s.alarm }
 func (s *sums) Tick(time.Time) Result {
-	s.ticks++
+	if s.note != nil {
+		s.note()
+	}
 	s.alarm = time.Time{}
 	r := Result{Records: []Record{number(1000)}}
 	for _, t := range s.parked {
@@ -487,6 +489,38 @@ func TestLoadFailures(t *testing.T) {
 		}
 		if fmt.Sprint(f.bad) != "[1]" || len(f.errs) == 0 {
 			t.Errorf("bad records %v, errors %v", f.bad, f.errs)
+		}
+	})
+}
+
+// What is in the mailbox when a timer is due is served before the timer: it was
+// sent in time.
+func TestMailGoesBeforeTimers(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T, f *fixture) {
+		f.elect()
+		release := make(chan struct{})
+		var order []string
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			f.Read(context.Background(), 7, func(s *sums) {
+				s.alarm = time.Now().Add(time.Second)
+				s.note = func() { order = append(order, "tick") }
+				<-release // as a slow disk holds the loop
+			})
+		})
+		synctest.Wait()
+		for range 5 {
+			wg.Go(func() {
+				f.Read(context.Background(), 7, func(*sums) { order = append(order, "mail") })
+			})
+		}
+		time.Sleep(time.Minute)
+		close(release)
+		wg.Wait()
+		synctest.Wait()
+		if len(order) != 6 || order[5] != "tick" {
+			t.Errorf("order %v", order)
 		}
 	})
 }
