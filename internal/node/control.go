@@ -119,10 +119,14 @@ func (n *Node) register(ctx context.Context) error {
 // clients look up their place by that pointer.
 func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	n.applySettings(img, d)
+	n.subscribeTelemetry(img, d)
+	gone := n.gone(d)
 	if err := n.table.Apply(d); err != nil {
 		n.log.Error("not all of the metadata could be carried out", "error", err)
 	}
+	gone()
 	n.image.Store(img)
+	n.forgetTopics(d)
 	for c := range d.TopicChanges() {
 		switch {
 		case c.Name == config.OffsetsTopic:

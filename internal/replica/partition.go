@@ -106,13 +106,14 @@ type Status struct {
 	AtMin           bool
 	UnderReplicated bool
 	Waiting         int // requests at its gate
+	Readers         int // of these, the ones that wait for records
 }
 
 func (p *Partition) Status() Status {
 	r := p.role.Load()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Status{Leads: r.leads, LeaderEpoch: r.epoch, Offline: p.offline, Waiting: p.gate.waiting()}
+	s := Status{Leads: r.leads, LeaderEpoch: r.epoch, Offline: p.offline, Waiting: p.gate.waiting(), Readers: len(p.gate.readers)}
 	if p.leader != nil {
 		s.UnderMin, s.AtMin, s.UnderReplicated = p.leader.UnderMin(), p.leader.AtMin(), p.leader.UnderReplicated()
 	}

@@ -75,7 +75,6 @@ const (
 	logSize       = "kafka_log_log_size"
 	logStart      = "kafka_log_log_logstartoffset"
 	logEnd        = "kafka_log_log_logendoffset"
-	logSegments   = "kafka_log_log_numlogsegments"
 	offlineDirs   = "kafka_log_logmanager_offlinelogdirectorycount"
 	partUnderMin  = "kafka_cluster_partition_underminisr"
 	partAtMin     = "kafka_cluster_partition_atminisr"
@@ -187,7 +186,6 @@ var catalogue = []row{
 	{logSize, gauge, byPartition, "Bytes of a partition's segments here.", "kafka.log:type=Log,name=Size"},
 	{logStart, gauge, byPartition, "First offset of a partition's log.", "kafka.log:type=Log,name=LogStartOffset"},
 	{logEnd, gauge, byPartition, "Offset after the last of a partition's log.", "kafka.log:type=Log,name=LogEndOffset"},
-	{logSegments, gauge, byPartition, "Segments of a partition's log.", "kafka.log:type=Log,name=NumLogSegments"},
 	{offlineDirs, gauge, nil, "Log directories that failed.", "kafka.log:type=LogManager,name=OfflineLogDirectoryCount"},
 	{partUnderMin, gauge, byPartition, "1 when a led partition is below min.insync.replicas.", "kafka.cluster:type=Partition,name=UnderMinIsr"},
 	{partAtMin, gauge, byPartition, "1 when a led partition is exactly at min.insync.replicas.", "kafka.cluster:type=Partition,name=AtMinIsr"},

@@ -9,6 +9,7 @@ import (
 	"runtime/metrics"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,11 +20,16 @@ import (
 
 // keyName is the name of an API as Kafka's metrics spell it.
 func keyName(key int16) string {
-	if name := kmsg.Key(key).Name(); name != "" {
-		return name
+	name := kmsg.Key(key).Name()
+	if name == "" || name == "Unknown" {
+		return strconv.Itoa(int(key))
 	}
-	return strconv.Itoa(int(key))
+	return spelling.Replace(name)
 }
+
+// spelling turns kmsg's names into Kafka's.
+var spelling = strings.NewReplacer("ID", "Id", "ACL", "Acl", "SASL", "Sasl", "SCRAM", "Scram", "ISR", "Isr",
+	"AlterPartitionAssignments", "AlterPartitionReassignments")
 
 var (
 	shares = []float64{0.5, 0.75, 0.95, 0.98, 0.99, 0.999}
@@ -94,17 +100,15 @@ func (c *collection) network() {
 }
 
 func (c *collection) storage() {
-	if c.s.OfflineDirs != nil {
-		c.send(offlineDirs, float64(c.s.OfflineDirs()))
-	}
 	c.send(corruptions, float64(c.m.Corruptions.Load()))
 	c.send(rebuiltFiles, float64(c.m.Rebuilt.Load()))
 	c.send(recoveredLogs, float64(c.m.Recovered.Load()))
 	c.send(isrShrinks, float64(c.m.ISRShrinks.Load()))
 	c.send(isrExpands, float64(c.m.ISRExpands.Load()))
 	c.send(isrFailed, float64(c.m.ISRFailed.Load()))
-	c.m.fullMu.Lock()
-	defer c.m.fullMu.Unlock()
+	c.m.dirsMu.Lock()
+	defer c.m.dirsMu.Unlock()
+	c.send(offlineDirs, float64(len(c.m.failed)))
 	for dir, full := range c.m.full {
 		c.flag(diskFull, full, "dir", dir)
 	}
@@ -168,7 +172,7 @@ func (c *collection) partition(h Hosted) {
 	for _, v := range []struct {
 		name  string
 		value int64
-	}{{logSize, h.Bytes}, {logStart, h.LogStart}, {logEnd, h.LogEnd}, {logSegments, h.Segments}} {
+	}{{logSize, h.Bytes}, {logStart, h.LogStart}, {logEnd, h.LogEnd}} {
 		if v.value >= 0 {
 			c.send(v.name, float64(v.value), labels...)
 		}

@@ -37,8 +37,6 @@ type Sources struct {
 	Sessions func() (sessions, partitions int, evictions int64)
 	// BufferedBytes are in the network's buffers.
 	BufferedBytes func() int64
-	// OfflineDirs counts log directories that failed.
-	OfflineDirs func() int
 	// PartitionLimit bounds the partitions with series of their own.
 	PartitionLimit func() int
 }
@@ -50,7 +48,7 @@ type Hosted struct {
 	Partition                        int32
 	Leads, Offline                   bool
 	LogStart, LogEnd, HighWatermark  int64
-	Bytes, Segments                  int64
+	Bytes                            int64
 	UnderReplicated, UnderMin, AtMin bool
 	WaitingProduce, WaitingFetch     int
 }
@@ -105,8 +103,9 @@ type Metrics struct {
 
 	ISRShrinks, ISRExpands, ISRFailed atomic.Int64
 	Corruptions, Rebuilt, Recovered   atomic.Int64
-	fullMu                            sync.Mutex // guards full
-	full                              map[string]bool
+
+	dirsMu       sync.Mutex // guards full and failed
+	full, failed map[string]bool
 
 	idle    idleMeter
 	sources atomic.Pointer[Sources]
@@ -126,21 +125,24 @@ type topicStats struct {
 
 type connStats struct{ open, created, closed int64 }
 
-// New makes the metrics and registers them.
-func New(reg prometheus.Registerer) (*Metrics, error) {
-	m := &Metrics{descs: map[string]*row{}, conns: map[string]*connStats{}, full: map[string]bool{}}
+// New makes the metrics, a prometheus.Collector to be registered.
+func New() *Metrics {
+	m := &Metrics{descs: map[string]*row{}, conns: map[string]*connStats{}, full: map[string]bool{}, failed: map[string]bool{}}
 	m.topics.Store(&map[string]*topicStats{})
 	m.sources.Store(&Sources{})
 	for i := range catalogue {
 		m.descs[catalogue[i].name] = &catalogue[i]
 	}
-	return m, reg.Register(m)
+	return m
 }
 
 // Observe tells where to ask what is so; until then such series are missing.
 func (m *Metrics) Observe(s Sources) { m.sources.Store(&s) }
 
-var _ wire.Metrics = (*Metrics)(nil)
+var (
+	_ wire.Metrics         = (*Metrics)(nil)
+	_ prometheus.Collector = (*Metrics)(nil)
+)
 
 // Request counts one answered request.
 func (m *Metrics) Request(t *wire.Timing) {
@@ -265,9 +267,16 @@ func (m *Metrics) both(topic string, count func(t *topicStats)) {
 
 // DiskFull notes that a directory has no room, or has room again.
 func (m *Metrics) DiskFull(dir string, full bool) {
-	m.fullMu.Lock()
-	defer m.fullMu.Unlock()
+	m.dirsMu.Lock()
+	defer m.dirsMu.Unlock()
 	m.full[dir] = full
+}
+
+// DirFailed notes that a log directory went offline; it stays so.
+func (m *Metrics) DirFailed(dir string) {
+	m.dirsMu.Lock()
+	defer m.dirsMu.Unlock()
+	m.failed[dir] = true
 }
 
 // Describe sends nothing: as in Kafka, series of one family differ in their

@@ -46,10 +46,8 @@ func text(t *testing.T, reg *prometheus.Registry) string {
 func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 	t.Helper()
 	reg := prometheus.NewRegistry()
-	m, err := New(reg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := New()
+	reg.MustRegister(m)
 	img, _, err := meta.Empty().With([]meta.Record{
 		meta.BrokerRecord{Broker: meta.Broker{ID: 1, Endpoints: []meta.Endpoint{{Listener: "PLAINTEXT", Host: "box", Port: 9092}}}},
 		meta.BrokerRecord{Broker: meta.Broker{ID: 2, Fenced: true}},
@@ -65,8 +63,8 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 		ActiveController: func() bool { return true },
 		State:            func() int { return 3 },
 		Hosted: func(yield func(Hosted) bool) {
-			yield(Hosted{Topic: "t", Partition: 0, Leads: true, LogStart: 5, LogEnd: 120, HighWatermark: 110, Bytes: 4096, Segments: 2, UnderReplicated: true, AtMin: true, WaitingFetch: 3})
-			yield(Hosted{Topic: "t", Partition: 1, LogStart: -1, LogEnd: -1, HighWatermark: -1, Bytes: -1, Segments: -1, Offline: true})
+			yield(Hosted{Topic: "t", Partition: 0, Leads: true, LogStart: 5, LogEnd: 120, HighWatermark: 110, Bytes: 4096, UnderReplicated: true, AtMin: true, WaitingFetch: 3})
+			yield(Hosted{Topic: "t", Partition: 1, LogStart: -1, LogEnd: -1, HighWatermark: -1, Bytes: -1, Offline: true})
 		},
 		Groups: func(context.Context) []Group {
 			return []Group{{ID: "g", State: "Stable", Members: 2, Offsets: []GroupOffset{{"t", 0, 100}, {"t", 1, 7}}}}
@@ -76,7 +74,6 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 		},
 		Sessions:       func() (int, int, int64) { return 1, 2, 3 },
 		BufferedBytes:  func() int64 { return 7 },
-		OfflineDirs:    func() int { return 1 },
 		PartitionLimit: func() int { return 100 },
 	})
 	m.Produced("t", 1000, 10)
@@ -88,6 +85,7 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 	m.ConnOpened("PLAINTEXT")
 	m.ConnClosed("PLAINTEXT")
 	m.DiskFull("/d", true)
+	m.DirFailed("/e")
 	m.Corruptions.Add(1)
 	m.Request(&wire.Timing{Key: int16(kmsg.Produce), Version: 9, Local: 2 * time.Millisecond, Remote: 8 * time.Millisecond, In: 1100, Out: 60})
 	m.Request(&wire.Timing{Key: int16(kmsg.Fetch), Version: 13, Local: time.Millisecond, In: 90, Out: 600})
@@ -275,6 +273,18 @@ func TestQuantiles(t *testing.T) {
 	})
 }
 
+func TestNamesOfRequests(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[kmsg.Key]string{
+		kmsg.InitProducerID: "InitProducerId", kmsg.SASLHandshake: "SaslHandshake", kmsg.DescribeACLs: "DescribeAcls",
+		kmsg.AlterPartitionAssignments: "AlterPartitionReassignments", kmsg.ApiVersions: "ApiVersions", 127: "127",
+	} {
+		if got := keyName(int16(key)); got != want {
+			t.Errorf("%d: %s, want %s", key, got, want)
+		}
+	}
+}
+
 func TestBucketsGrow(t *testing.T) {
 	t.Parallel()
 	last := -1
@@ -305,10 +315,7 @@ func TestCountingDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkRequest(b *testing.B) {
-	m, err := New(prometheus.NewRegistry())
-	if err != nil {
-		b.Fatal(err)
-	}
+	m := New()
 	timing := &wire.Timing{Key: int16(kmsg.Produce), Version: 9, Local: time.Millisecond}
 	b.ReportAllocs()
 	for b.Loop() {
