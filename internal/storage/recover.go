@@ -206,7 +206,8 @@ func (r *recovering) dropSegments(bases []int64) error {
 			return err
 		}
 	}
-	return nil
+	// Durable before anything is appended, or it might come back behind that.
+	return l.dir.fs.SyncDir(l.path)
 }
 
 // setAside copies bytes that are about to be cut to a file of their own.
