@@ -37,6 +37,7 @@ type API struct {
 	decode  budget
 	schemas [maxKey + 1]*schema
 	replies sync.Pool // of *body
+	calls   sync.Pool // of *Call, for handlers that do not keep it
 }
 
 // maxKey bounds the table; kmsg knows keys up to kmsg.MaxKey.
@@ -121,12 +122,22 @@ func (a *API) Kind(key, version int16) (wire.Kind, bool) {
 // Serve decodes a request, calls its handler and encodes the response.
 func (a *API) Serve(ctx context.Context, q *wire.Request) (wire.Reply, wire.Pending) {
 	r := a.route(q.Key)
-	c := Call{Key: q.Key, Version: q.Version, Correlation: q.Correlation, ClientID: q.ClientID,
-		HasClientID: q.HasClientID, Conn: q.Conn, Received: q.Received}
 	if r.raw != nil {
-		return r.raw(ctx, &c, q.Body)
+		c, ok := a.calls.Get().(*Call)
+		if !ok {
+			c = new(Call)
+		}
+		*c = callOf(q)
+		defer a.calls.Put(c)
+		return r.raw(ctx, c, q.Body)
 	}
+	c := callOf(q)
 	return a.serveTyped(ctx, r, &c, q.Body), nil
+}
+
+func callOf(q *wire.Request) Call {
+	return Call{Key: q.Key, Version: q.Version, Correlation: q.Correlation, ClientID: q.ClientID,
+		HasClientID: q.HasClientID, Conn: q.Conn, Received: q.Received}
 }
 
 func (a *API) serveTyped(ctx context.Context, r *Route, c *Call, body []byte) wire.Reply {

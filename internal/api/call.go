@@ -89,7 +89,8 @@ type Route struct {
 	AdvertiseMin int16
 	// ParksLong: serving may wait for long; see Parks.
 	ParksLong bool
-	// Raw handlers decode by themselves; Typed ones get a kmsg request.
+	// A raw handler decodes by itself, and keeps neither call nor body; a typed
+	// one gets a kmsg request.
 	raw   func(ctx context.Context, c *Call, body []byte) (wire.Reply, wire.Pending)
 	typed func(ctx context.Context, c *Call, req kmsg.Request) (kmsg.Response, error)
 }

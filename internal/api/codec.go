@@ -70,6 +70,15 @@ func (c *cursor) uvarint() int {
 	return int(v)
 }
 
+// name reads a string that must not be null.
+func (c *cursor) name() []byte {
+	s := c.str()
+	if s == nil {
+		c.bad, c.b = true, nil
+	}
+	return s
+}
+
 // str reads a string; nil when null.
 func (c *cursor) str() []byte {
 	n := 0
@@ -92,24 +101,27 @@ func (c *cursor) bytes() []byte {
 	return c.span(n)
 }
 
+// empty is what is there but has no bytes, which null is not.
+var empty = make([]byte, 0)
+
 func (c *cursor) span(n int) []byte {
 	if n == -1 || c.bad {
 		return nil
 	}
+	if n == 0 {
+		return empty
+	}
 	return c.take(n)
 }
 
-// array reads the length of an array of elements that are at least min bytes
-// long; 0 when null.
+// array reads the length of an array, not null, of elements that are at least
+// min bytes long.
 func (c *cursor) array(min int) int {
 	n := 0
 	if c.flexible {
 		n = c.uvarint() - 1
 	} else {
 		n = int(c.i32())
-	}
-	if n == -1 || c.bad {
-		return 0
 	}
 	if n < 0 || n > len(c.b)/min {
 		c.bad, c.b = true, nil

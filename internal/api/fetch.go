@@ -121,9 +121,9 @@ type fetchPart struct {
 	omit      bool
 }
 
-// parseFetch reads a body, telling each partition to part and each forgotten
-// one to forget; with both nil it only checks and counts. topic is borrowed.
-func parseFetch(version int16, body []byte, part func(topic []byte, id [16]byte, p *fetchPart), forget func(topic []byte, id [16]byte, index int32)) (fetchRequest, error) {
+// parseFetch reads a body, and keeps its partitions in s; with nil it only
+// checks and counts.
+func parseFetch(version int16, body []byte, s *fetched) (fetchRequest, error) {
 	c := cursor{b: body, flexible: version >= 12}
 	q := fetchRequest{version: version, replica: -1, replicaEpoch: -1, sessionEpoch: finalEpoch}
 	if version <= 14 {
@@ -155,9 +155,9 @@ func parseFetch(version int16, body []byte, part func(topic []byte, id [16]byte,
 			p.maxBytes = c.i32()
 			c.tags(nil)
 			q.partitions++
-			if part != nil && !c.bad {
-				p.key.index = index
-				part(topic, id, &p)
+			if s != nil {
+				p.key = s.key(topic, id, index)
+				s.parts = append(s.parts, p)
 			}
 		}
 		c.tags(nil)
@@ -168,15 +168,15 @@ func parseFetch(version int16, body []byte, part func(topic []byte, id [16]byte,
 			for n := c.array(4); n > 0 && !c.bad; n-- {
 				index := c.i32()
 				q.partitions++
-				if forget != nil && !c.bad {
-					forget(topic, id, index)
+				if s != nil {
+					s.forgotten = append(s.forgotten, s.key(topic, id, index))
 				}
 			}
 			c.tags(nil)
 		}
 	}
 	if version >= 11 {
-		q.rack = c.str()
+		q.rack = c.name()
 	}
 	c.tags(func(tag int, content *cursor) {
 		if tag == 1 && version >= 15 {
@@ -193,7 +193,7 @@ func fetchTopic(c *cursor, version int16) (name []byte, id [16]byte) {
 	if version >= 13 {
 		return nil, c.uuid()
 	}
-	return c.str(), id
+	return c.name(), id
 }
 
 // fetched is the state of one request.
@@ -270,7 +270,7 @@ func (s *fetched) key(topic []byte, id [16]byte, index int32) partKey {
 }
 
 func (f *Fetch) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, wire.Pending) {
-	q, err := parseFetch(c.Version, body, nil, nil)
+	q, err := parseFetch(c.Version, body, nil)
 	if err != nil {
 		return wire.Reply{None: true, Close: true, Why: "Fetch: " + err.Error()}, nil
 	}
@@ -290,12 +290,7 @@ func (f *Fetch) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, wi
 	} else {
 		s.rack = ""
 	}
-	_, _ = parseFetch(c.Version, body, func(topic []byte, id [16]byte, p *fetchPart) {
-		p.key = s.key(topic, id, p.key.index)
-		s.parts = append(s.parts, *p)
-	}, func(topic []byte, id [16]byte, index int32) {
-		s.forgotten = append(s.forgotten, s.key(topic, id, index))
-	})
+	_, _ = parseFetch(c.Version, body, s) // it passed a moment ago
 	s.q.rack = nil
 	if err := s.open(); err != nil {
 		s.failure = codeOf(err)

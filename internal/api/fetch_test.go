@@ -322,13 +322,16 @@ func TestParseFetchAgainstKmsg(t *testing.T) {
 			req.SetVersion(version)
 			body := req.AppendTo(nil)
 			var got, want []string
-			q, err := parseFetch(version, body, func(topic []byte, id [16]byte, p *fetchPart) {
-				got = append(got, fmt.Sprint(string(topic), id, p.key.index, p.leaderEpoch, p.offset, p.lastFetchedEpoch, p.maxBytes))
-			}, func(topic []byte, id [16]byte, index int32) {
-				got = append(got, fmt.Sprint("forget", string(topic), id, index))
-			})
+			keep := &fetched{names: map[string]string{}}
+			q, err := parseFetch(version, body, keep)
 			if err != nil {
 				t.Fatal(err)
+			}
+			for _, p := range keep.parts {
+				got = append(got, fmt.Sprint(p.key, p.leaderEpoch, p.offset, p.lastFetchedEpoch, p.maxBytes))
+			}
+			for _, key := range keep.forgotten {
+				got = append(got, fmt.Sprint("forget", key))
 			}
 			back := kmsg.NewPtrFetchRequest()
 			back.SetVersion(version)
@@ -337,12 +340,12 @@ func TestParseFetchAgainstKmsg(t *testing.T) {
 			}
 			for _, topic := range back.Topics {
 				for _, p := range topic.Partitions {
-					want = append(want, fmt.Sprint(topic.Topic, topic.TopicID, p.Partition, p.CurrentLeaderEpoch, p.FetchOffset, p.LastFetchedEpoch, p.PartitionMaxBytes))
+					want = append(want, fmt.Sprint(partKey{topic.Topic, topic.TopicID, p.Partition}, p.CurrentLeaderEpoch, p.FetchOffset, p.LastFetchedEpoch, p.PartitionMaxBytes))
 				}
 			}
 			for _, topic := range back.ForgottenTopics {
 				for _, p := range topic.Partitions {
-					want = append(want, fmt.Sprint("forget", topic.Topic, topic.TopicID, p))
+					want = append(want, fmt.Sprint("forget", partKey{topic.Topic, topic.TopicID, p}))
 				}
 			}
 			if !reflect.DeepEqual(got, want) {
@@ -357,7 +360,7 @@ func TestParseFetchAgainstKmsg(t *testing.T) {
 				version >= 11 && string(q.rack) != back.Rack || q.partitions != len(want) {
 				t.Fatalf("v%d: %+v, want %+v", version, q, back)
 			}
-			if _, err := parseFetch(version, body[:r.Intn(len(body))], nil, nil); err == nil {
+			if _, err := parseFetch(version, body[:r.Intn(len(body))], nil); err == nil {
 				t.Fatalf("v%d: a cut body passes", version)
 			}
 		}

@@ -302,8 +302,17 @@ func (v viewer) described(t *meta.Topic, first int32, limit int) (kmsg.DescribeT
 		code, leader := v.leader(p)
 		r.Partitions = append(r.Partitions, kmsg.DescribeTopicPartitionsResponseTopicPartition{
 			ErrorCode: code, Partition: i, LeaderID: leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR,
-			EligibleLeaderReplicas: p.ELR, LastKnownELR: p.LastELR, OfflineReplicas: v.offline(p),
+			EligibleLeaderReplicas: notNull(p.ELR), LastKnownELR: notNull(p.LastELR), OfflineReplicas: v.offline(p),
 		})
 	}
 	return r, -1
+}
+
+// notNull is ids as a list that is there though it may be empty: Kafka's admin
+// client does not expect the null that the protocol would allow.
+func notNull(ids []int32) []int32 {
+	if ids == nil {
+		return []int32{}
+	}
+	return ids
 }

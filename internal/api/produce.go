@@ -132,7 +132,7 @@ func produceTopic(c *cursor, version int16) (name []byte, id [16]byte) {
 	if version >= 13 {
 		return nil, c.uuid()
 	}
-	return c.str(), id
+	return c.name(), id
 }
 
 // produced is the state of one request: the results in the order of the

@@ -5,8 +5,19 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
+	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"gregor/broker"
 )
 
 func newServer(e *Env) *cobra.Command {
@@ -33,6 +44,44 @@ func newServer(e *Env) *cobra.Command {
 }
 
 // serve is the one place where the command line meets the broker.
-func serve(context.Context, ServerSettings) error {
-	return errors.New("the server is not part of this build")
+func serve(ctx context.Context, s ServerSettings) error {
+	b, err := broker.New(broker.Config{File: s.File, Environ: os.Environ(), Overrides: s.Overrides, Log: logHandler(s.Err)})
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := b.Start(ctx); err != nil {
+		return err
+	}
+	announce(s.Out, b, time.Since(began))
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(s.Out, "stopping")
+	case <-b.Failed():
+	}
+	return errors.Join(b.Err(), b.Stop())
+}
+
+// announce says what an operator, and whoever cannot connect, wants to know.
+func announce(w io.Writer, b *broker.Broker, took time.Duration) {
+	fmt.Fprintf(w, "Gregor %s started in %d ms\n", Version, took.Milliseconds())
+	fmt.Fprintf(w, "  listens on     %s\n", b.Addr())
+	fmt.Fprintf(w, "  tells clients  %s\n", strings.Join(b.Advertised(), ", "))
+	for _, d := range b.Dirs() {
+		if abs, err := filepath.Abs(d); err == nil {
+			d = abs
+		}
+		fmt.Fprintf(w, "  data           %s\n", d)
+	}
+	if a := b.HTTPAddr(); a != "" {
+		fmt.Fprintf(w, "  metrics        http://%s/metrics\n", a)
+	}
+}
+
+// logHandler writes lines for people on a terminal, JSON elsewhere.
+func logHandler(w io.Writer) slog.Handler {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return tint.NewHandler(w, &tint.Options{Level: slog.LevelDebug - 4, TimeFormat: time.TimeOnly})
+	}
+	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug - 4})
 }

@@ -280,23 +280,30 @@ func (s *Settings) view() (*Broker, error) {
 	return b, nil
 }
 
-// identity: node.id and its old name broker.id, and the roles. Differs from
-// Kafka: both may be missing, which makes node 1 of a cluster of its own.
+// oneID makes node.id and its old name broker.id say the same: where only one
+// is given, the other takes its value from the same place, as in Kafka.
+func (s *Settings) oneID() {
+	node, nodeFrom, _ := s.raw("node.id")
+	old, oldFrom, _ := s.raw("broker.id")
+	switch {
+	case nodeFrom > FromShipped && oldFrom == FromDefault:
+		s.layers[nodeFrom]["broker.id"] = node
+	case nodeFrom <= FromShipped && oldFrom > FromShipped:
+		s.layers[oldFrom]["node.id"] = old
+	case nodeFrom == FromShipped:
+		s.layers[FromShipped]["broker.id"] = node
+	}
+}
+
+// identity: node.id and the roles. Differs from Kafka: both may be missing,
+// which makes node 1 of a cluster of its own.
 func (s *Settings) identity(b *Broker) error {
 	b.NodeID = 1
-	node, _, hasNode := s.raw("node.id")
-	if hasNode {
+	if _, _, given := s.raw("node.id"); given {
 		b.NodeID = int32(s.long("node.id"))
 	}
-	if old := s.long("broker.id"); s.set("broker.id") && old >= 0 {
-		shipped := false
-		if _, src, _ := s.raw("node.id"); src == FromShipped {
-			shipped = true
-		}
-		if hasNode && !shipped && int32(old) != b.NodeID {
-			return &ValueError{"broker.id", strconv.FormatInt(old, 10), "must be the same as node.id, which is " + node.value}
-		}
-		b.NodeID = int32(old)
+	if old := s.long("broker.id"); s.set("broker.id") && int32(old) != b.NodeID {
+		return &ValueError{"broker.id", strconv.FormatInt(old, 10), fmt.Sprintf("must be the same as node.id, which is %d", b.NodeID)}
 	}
 	roles := s.list("process.roles")
 	if len(roles) == 0 {

@@ -96,6 +96,7 @@ func (o Options) settle(file []Assignment) (*Settings, error) {
 	if err := s.resolveProviders(); err != nil {
 		return nil, err
 	}
+	s.oneID()
 	if err := s.checkStatic(); err != nil {
 		return nil, err
 	}

@@ -157,6 +157,22 @@ func TestLayersWinInOrder(t *testing.T) {
 	}
 }
 
+func TestNodeIDAndItsOldName(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		file      string
+		overrides []string
+		want      int32
+	}{
+		{"node.id=0\n", nil, 0}, {"broker.id=7\n", nil, 7}, {"broker.id=7\nnode.id=7\n", nil, 7},
+		{"", []string{"broker.id=5"}, 5}, {"", []string{"node.id=6"}, 6}, {"num.partitions=1\n", nil, 1},
+	} {
+		if got := mustLoad(t, c.file, Options{Overrides: c.overrides}).Broker().NodeID; got != c.want {
+			t.Errorf("%q %v: node %d, want %d", c.file, c.overrides, got, c.want)
+		}
+	}
+}
+
 func TestEnvironmentNames(t *testing.T) {
 	t.Parallel()
 	for variable, want := range map[string]string{

@@ -86,7 +86,7 @@ type Property struct {
 	Valid      Valid
 	Importance Importance
 	Mode       Mode
-	Internal   bool // Kafka keeps it out of its documentation
+	Internal   bool // shown only when set; not on the reference page
 	Standing   Standing
 	// From names, for topic and group properties, the broker properties that
 	// give the default, in order of precedence.

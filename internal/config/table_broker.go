@@ -235,7 +235,7 @@ var brokerTable = []Property{
 		Doc: "Tuning of Kafka's purgatory for Fetch.",
 	},
 	{
-		Name: "follower.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept,
+		Name: "follower.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept, Internal: true,
 		Valid: atLeast(0),
 		Doc:   "Bytes a second this broker takes in for throttled replicas. Dynamic only.",
 	},
@@ -531,7 +531,7 @@ var brokerTable = []Property{
 		Doc:   "How often the balance of leaders is checked.",
 	},
 	{
-		Name: "leader.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept,
+		Name: "leader.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept, Internal: true,
 		Valid: atLeast(0),
 		Doc:   "Bytes a second this broker sends for throttled replicas. Dynamic only.",
 	},
@@ -1082,7 +1082,7 @@ var brokerTable = []Property{
 		Doc: "Turns tiered storage on.",
 	},
 	{
-		Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept,
+		Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept, Internal: true,
 		Valid: atLeast(0),
 		Doc:   "Bytes a second moved between this broker's log directories. Dynamic only.",
 	},

@@ -19,8 +19,10 @@ const (
 	// beyond it waits in Write, which is its connection's reader: back pressure.
 	mailboxSize = 256
 
-	// reload is the pause after a load that failed.
-	reload = time.Second
+	// reload is the pause after a load that failed, reloadNotLed that after one
+	// for which the log and the metadata did not agree about the leader.
+	reload       = time.Second
+	reloadNotLed = 50 * time.Millisecond
 
 	// divideAt keeps batches of divisible records small, so that an expiry of
 	// a million offsets does not hold the loop or the log for long.
@@ -36,7 +38,7 @@ const (
 	loading phase = iota // calls get COORDINATOR_LOAD_IN_PROGRESS
 	active
 	failed // the load failed and will be tried again: COORDINATOR_NOT_AVAILABLE
-	gone   // resigned: NOT_COORDINATOR
+	gone   // resigned, or the log is not led here: NOT_COORDINATOR
 )
 
 // loop is one owned partition. All fields below the line belong to its
@@ -140,12 +142,27 @@ func (l *loop[S]) post(op func(S, time.Time) Result) {
 // run is the loop's goroutine: load, serve until stopped or lost, unload.
 func (l *loop[S]) run() {
 	defer l.unload()
-	for !l.load() {
-		l.phase.Store(int32(failed))
+	for {
+		err := l.load()
+		if err == nil {
+			break
+		}
+		pause := reload
+		if notLed(err) {
+			// The log is ahead of the metadata, or behind: an election will come,
+			// or the log will follow.
+			l.phase.Store(int32(gone))
+			pause = reloadNotLed
+		} else {
+			l.phase.Store(int32(failed))
+			if f := l.cfg.Events.LoadFailed; f != nil {
+				f(l.partition, err)
+			}
+		}
 		select {
 		case <-l.stop:
 			return
-		case <-time.After(reload):
+		case <-time.After(pause):
 			l.phase.Store(int32(loading))
 		}
 	}
@@ -187,9 +204,15 @@ func (l *loop[S]) run() {
 	}
 }
 
-// load replays the log into a new shard. False means that it is to be tried
+// notLed says that the log is not, or not yet, led here in the epoch of the
+// election.
+func notLed(err error) bool {
+	return errors.Is(err, kerr.NotLeaderForPartition) || errors.Is(err, kerr.FencedLeaderEpoch) || errors.Is(err, kerr.UnknownLeaderEpoch)
+}
+
+// load replays the log into a new shard. After an error it is to be tried
 // again; a stop in the middle of it counts as loaded.
-func (l *loop[S]) load() bool {
+func (l *loop[S]) load() error {
 	began := time.Now()
 	l.shard = l.cfg.New(l.partition)
 	start, end := l.log.Bounds()
@@ -198,7 +221,7 @@ func (l *loop[S]) load() bool {
 	for from := start; from < end; {
 		select {
 		case <-l.stop:
-			return true
+			return nil
 		default:
 		}
 		b, err := l.log.Read(from, l.cfg.LoadBytes, buf)
@@ -214,10 +237,7 @@ func (l *loop[S]) load() bool {
 			})
 		}
 		if err != nil {
-			if f := l.cfg.Events.LoadFailed; f != nil {
-				f(l.partition, err)
-			}
-			return false
+			return err
 		}
 		buf = b
 		l.shard.Committed(min(from, l.log.Committed()))
@@ -227,7 +247,7 @@ func (l *loop[S]) load() bool {
 	if f := l.cfg.Events.Loaded; f != nil {
 		f(l.partition, records, time.Since(began))
 	}
-	return true
+	return nil
 }
 
 // badRecord: a record that cannot be read is reported and passed over.

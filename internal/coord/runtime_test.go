@@ -491,6 +491,37 @@ func TestLoadFailures(t *testing.T) {
 	})
 }
 
+// Right after an election the log may not agree yet, or no more, who leads. That
+// is no failure to be told of.
+func TestLoadBeforeTheLogAgrees(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T, f *fixture) {
+		f.log.Append(mustBuild(t, number(3)))
+		f.log.readErr = fmt.Errorf("read: %w", kerr.FencedLeaderEpoch)
+		f.elect()
+		if _, err := f.add(1); err != kerr.NotCoordinator {
+			t.Errorf("error %v", err)
+		}
+		f.log.mu.Lock()
+		f.log.readErr = nil
+		f.log.mu.Unlock()
+		time.Sleep(reloadNotLed)
+		synctest.Wait()
+		if w, _ := f.sum(t); w != 3 || len(f.errs) != 0 {
+			t.Errorf("sum %d, errors %v", w, f.errs)
+		}
+	})
+}
+
+func mustBuild(t *testing.T, records ...Record) batch.View {
+	t.Helper()
+	v, err := build(&batch.Builder{}, records, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
 // Many callers at once, against a log that commits late: every reply is the
 // committed sum at its place, and nothing is lost.
 func TestManyWriters(t *testing.T) {

@@ -29,6 +29,9 @@ var (
 // heartbeats behind it for long.
 const maxProposalBytes = 900 << 10
 
+// recordOverhead is about what a batch adds to a record.
+const recordOverhead = 10
+
 // Split cuts records into runs that each fit one entry. More than one run is
 // put between brackets, so that it is folded in whole or not at all.
 func Split(name string, records []Record) [][]Record {
@@ -37,9 +40,9 @@ func Split(name string, records []Record) [][]Record {
 	from, size := 0, 0
 	for i, r := range records {
 		frame = AppendRecord(frame[:0], r)
-		if size += len(frame); size > maxProposalBytes && i > from {
+		if size += len(frame) + recordOverhead; size > maxProposalBytes && i > from {
 			runs = append(runs, records[from:i:i])
-			from, size = i, len(frame)
+			from, size = i, len(frame)+recordOverhead
 		}
 	}
 	runs = append(runs, records[from:len(records):len(records)])

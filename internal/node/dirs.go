@@ -123,7 +123,7 @@ func clusterOf(fsys vfs.FS, dirs []string) (string, error) {
 
 // storageEvents adds to the operator's lines what the node does about them.
 func (n *Node) storageEvents() storage.Events {
-	e := storageEvents(n.logs.Logger(logStorage))
+	e := n.counted(storageEvents(n.logs.Logger(logStorage)))
 	tell := e.DirFailed
 	e.DirFailed = func(dir string, err error) {
 		tell(dir, err)

@@ -17,10 +17,15 @@ func (n *Node) buildAPI() error {
 		n.logs.Logger(logAPI).Error("a request failed", "key", c.Key, "version", c.Version, "client_id", c.ClientID, "error", err)
 	}
 	here := hosted{n.table, &n.image}
+	n.sessions = api.NewSessions(b.Fetch.SessionSlots)
+	n.groupAPI = &api.Groups{
+		Shards: n.groups, Cluster: n.topics, Topics: n.topics,
+		MinSession: b.Groups.MinSession, MaxSession: b.Groups.MaxSession, NewID: uuid.NewString,
+	}
 	families := [][]api.Route{
-		api.NewProduce(api.ProduceConfig{Partitions: here, Failed: failed}).Routes(),
+		api.NewProduce(api.ProduceConfig{Partitions: here, Metrics: n.metrics, Failed: failed}).Routes(),
 		api.NewFetch(api.FetchConfig{
-			Partitions: here, Sessions: api.NewSessions(b.Fetch.SessionSlots), MaxBytes: b.Fetch.MaxBytes, Failed: failed,
+			Partitions: here, Sessions: n.sessions, MaxBytes: b.Fetch.MaxBytes, Metrics: n.metrics, Failed: failed,
 		}).Routes(),
 		(&api.Offsets{Partitions: here}).Routes(),
 		(&api.Records{Partitions: here, Internal: config.IsInternal}).Routes(),
@@ -34,9 +39,10 @@ func (n *Node) buildAPI() error {
 		(&api.Topics{Controller: n.uplink, DeleteEnabled: func() bool { return n.live.Broker().Creation.DeleteEnabled }}).Routes(),
 		(&api.Cluster{Images: n, Controller: n.uplink, Quorum: n, NodeID: b.NodeID}).Routes(),
 		(&api.Configs{Live: n.live, Image: n.Image, Controller: n.uplink, Loggers: n.logs}).Routes(),
-		(&api.Groups{
-			Shards: n.groups, Cluster: n.topics, Topics: n.topics,
-			MinSession: b.Groups.MinSession, MaxSession: b.Groups.MaxSession, NewID: uuid.NewString,
+		n.groupAPI.Routes(),
+		(&api.Telemetry{
+			Receiver: telemetryLog{n.logs.Logger(logClients)}, Subscriptions: n.telemetry.Load,
+			MaxBytes: b.TelemetryMaxBytes, NewID: newID,
 		}).Routes(),
 	}
 	var err error

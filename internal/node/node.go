@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"gregor/internal/api"
 	"gregor/internal/config"
 	"gregor/internal/coord"
@@ -19,7 +21,9 @@ import (
 	"gregor/internal/meta"
 	"gregor/internal/meta/controller"
 	"gregor/internal/meta/uplink"
+	"gregor/internal/node/admin"
 	"gregor/internal/node/loggers"
+	"gregor/internal/node/metrics"
 	"gregor/internal/quorum"
 	"gregor/internal/replica"
 	"gregor/internal/storage"
@@ -68,7 +72,17 @@ type Node struct {
 	api    *api.API
 	server *wire.Server
 	ticker *ticker
-	admin  *adminServer
+
+	// What watchers look at; they look at nothing else before up is set.
+	metrics  *metrics.Metrics
+	registry *prometheus.Registry
+	sessions *api.Sessions
+	groupAPI *api.Groups
+	admin    *admin.Server
+
+	compaction *compaction
+	telemetry  atomic.Pointer[api.TelemetrySubscriptions]
+	up         atomic.Bool // Start is done, Close has not begun
 
 	serving sync.WaitGroup // one Serve for each listener
 
@@ -85,6 +99,8 @@ const (
 	logWire    = "network"
 	logCoord   = "coordinator"
 	logAPI     = "api"
+	logCleaner = "cleaner"
+	logClients = "clients"
 )
 
 // New makes a node that has touched nothing yet.
@@ -97,9 +113,10 @@ func New(cfg Config) *Node {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logStorage, logQuorum, logWire, logCoord, logAPI)
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
 	n.log = n.logs.Logger(logNode)
 	n.image.Store(meta.Empty())
+	n.newMetrics()
 	return n
 }
 
@@ -121,8 +138,8 @@ func (n *Node) Start(ctx context.Context) error {
 		name string
 		run  func(context.Context) error
 	}{
-		{"listen", n.bind}, {"open log directories", n.openDirs}, {"read metadata", n.startControl},
-		{"register with the controller", n.register}, {"serve", n.serve}, {"serve metrics", n.startAdmin},
+		{"listen", n.bind}, {"serve metrics", n.startAdmin}, {"open log directories", n.openDirs}, {"read metadata", n.startControl},
+		{"register with the controller", n.register}, {"serve", n.serve},
 	}
 	for _, p := range phases {
 		if err := p.run(ctx); err != nil {
@@ -132,6 +149,7 @@ func (n *Node) Start(ctx context.Context) error {
 			return errors.Join(err, n.Close(closeCtx))
 		}
 	}
+	n.up.Store(true)
 	return nil
 }
 
@@ -203,6 +221,9 @@ func (n *Node) stopServing(ctx context.Context) {
 	if n.ticker != nil {
 		n.ticker.close()
 	}
+	if n.compaction != nil {
+		n.compaction.close()
+	}
 	if n.topics != nil {
 		n.topics.close()
 	}
@@ -227,3 +248,6 @@ type bound struct {
 	net.Listener
 	name string
 }
+
+// Dirs are the paths of the log directories.
+func (n *Node) Dirs() []string { return n.live.Broker().LogDirs }

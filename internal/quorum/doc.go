@@ -22,7 +22,7 @@
 //
 // An entry as a batch (leader epoch = Raft's term):
 //
-//	record 0   value = kind (u8) | index (uvarint)
+//	record 0   value = kind (u8) | index (uvarint) | term (uvarint)
 //	record 1   value = format (u8 = 0) | sequence (uvarint) | base version (varint) | ms (varint)
 //	record 2.. value = one meta record's frame each
 //

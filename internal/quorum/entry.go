@@ -106,13 +106,14 @@ func appendEntry(dst []byte, b *batch.Builder, e *pb.Entry, base int64) ([]byte,
 	b.SetBaseOffset(base)
 	b.SetLeaderEpoch(int32(e.GetTerm()))
 	head := binary.AppendUvarint([]byte{byte(kind)}, e.GetIndex())
+	head = binary.AppendUvarint(head, e.GetTerm())
 	switch kind {
 	case entryEmpty:
-		b.Append(0, nil, head)
+		b.Append(batch.NoTimestamp, nil, head)
 	case entryVoters:
-		b.Append(0, nil, head)
+		b.Append(batch.NoTimestamp, nil, head)
 		// V2 changes are the only ones proposed; older ones are kept as they are.
-		b.Append(0, nil, append([]byte{byte(e.GetType())}, e.GetData()...))
+		b.Append(batch.NoTimestamp, nil, append([]byte{byte(e.GetType())}, e.GetData()...))
 	case entryChange:
 		c, n, err := cutChange(e.GetData())
 		if err != nil {
@@ -136,12 +137,14 @@ func appendEntry(dst []byte, b *batch.Builder, e *pb.Entry, base int64) ([]byte,
 	return append(dst, v...), nil
 }
 
+var errHead = errors.New("malformed head of an entry")
+
 // decodeEntry is the inverse of appendEntry. The entry borrows nothing.
 func decodeEntry(v batch.View) (*pb.Entry, error) {
 	if err := v.CheckCRC(); err != nil {
 		return nil, err
 	}
-	e := &pb.Entry{Term: new(uint64(uint32(v.LeaderEpoch())))}
+	e := &pb.Entry{}
 	r := batch.NewReader(v.Records(), v.Count())
 	if v.Attributes() != 0 {
 		return nil, fmt.Errorf("batch attributes %#x", uint16(v.Attributes()))
@@ -151,10 +154,18 @@ func decodeEntry(v batch.View) (*pb.Entry, error) {
 		return nil, errors.Join(errors.New("no head of an entry of ours"), err)
 	}
 	index, n := binary.Uvarint(head.Value[1:])
-	if n != len(head.Value)-1 {
-		return nil, errors.New("malformed head of an entry")
+	if n <= 0 {
+		return nil, errHead
 	}
-	e.Index = &index
+	term, m := binary.Uvarint(head.Value[1+n:])
+	if m != len(head.Value)-1-n {
+		return nil, errHead
+	}
+	// The batch's leader epoch lies outside its checksum.
+	if term != uint64(v.LeaderEpoch()) {
+		return nil, fmt.Errorf("leader epoch %d on an entry of term %d", v.LeaderEpoch(), term)
+	}
+	e.Index, e.Term = &index, &term
 	kind := entryKind(head.Value[0])
 	var data []byte
 	for {

@@ -241,6 +241,16 @@ func (n *Node) Step(m *pb.Message) error {
 	return n.do(func() { _ = n.core.rn.Step(m) }) // Raft's refusals are for nobody
 }
 
+// SnapshotSent tells what became of a snapshot message to a voter. A Transport
+// must tell: Raft sends that voter nothing else until it knows.
+func (n *Node) SnapshotSent(to uint64, ok bool) error {
+	status := raft.SnapshotFinish
+	if !ok {
+		status = raft.SnapshotFailure
+	}
+	return n.do(func() { n.core.rn.ReportSnapshot(to, status) })
+}
+
 // ErrStopped: the node was closed, or failed.
 var ErrStopped = errors.New("quorum: stopped")
 

@@ -119,18 +119,26 @@ func decodeSnapshot(path string, b []byte) (m snapshotMeta, img *meta.Image, err
 	}
 	var load *meta.Loader
 	var count uint64
+	var next int64
 	for rest := b; ; {
 		v, after, err := batch.Next(rest)
 		if err == nil {
 			err = v.CheckCRC()
 		}
+		if err == nil && (v.BaseOffset() != next || load != nil && uint64(v.LeaderEpoch()) != m.term) {
+			err = fmt.Errorf("base offset %d, leader epoch %d out of line", v.BaseOffset(), v.LeaderEpoch()) // the checksum leaves them out
+		}
 		if err != nil {
 			return bad(rest, err)
 		}
+		next = v.NextOffset()
 		first := load == nil
 		switch {
 		case first && v.Attributes().Control():
-			if m, err = decodeSnapshotHead(v); err == nil {
+			if m, err = decodeSnapshotHead(v); err == nil && m.term != uint64(v.LeaderEpoch()) {
+				err = errors.New("leader epoch and term differ")
+			}
+			if err == nil {
 				load = meta.NewLoader(m.version)
 			}
 		case first:

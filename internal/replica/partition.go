@@ -51,8 +51,9 @@ type Partition struct {
 	unseen   int // about the bytes between hw and end
 	// lostTail is the newest leader epoch in a log that may have lost records:
 	// this node leads again only in a newer one.
-	lostTail int32
-	gate     gate
+	lostTail      int32
+	waitsForEpoch bool // the controller was asked for that epoch
+	gate          gate
 }
 
 // role is what this node is to the partition; never changed once published.
@@ -105,13 +106,14 @@ type Status struct {
 	AtMin           bool
 	UnderReplicated bool
 	Waiting         int // requests at its gate
+	Readers         int // of these, the ones that wait for records
 }
 
 func (p *Partition) Status() Status {
 	r := p.role.Load()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Status{Leads: r.leads, LeaderEpoch: r.epoch, Offline: p.offline, Waiting: p.gate.waiting()}
+	s := Status{Leads: r.leads, LeaderEpoch: r.epoch, Offline: p.offline, Waiting: p.gate.waiting(), Readers: len(p.gate.readers)}
 	if p.leader != nil {
 		s.UnderMin, s.AtMin, s.UnderReplicated = p.leader.UnderMin(), p.leader.AtMin(), p.leader.UnderReplicated()
 	}

@@ -474,7 +474,6 @@ func TestStrayLogsAreReportedAndLeft(t *testing.T) {
 	w.stop()
 	w.img = meta.Empty()
 	w.start(1)
-	w.table.Strays(w.img)
 	want := []storage.Name{{Topic: "t", Partition: 0}}
 	if !slices.Equal(w.strays, want) || !slices.Equal(w.dirs[0].Logs(), want) {
 		t.Errorf("strays %v, on disk %v", w.strays, w.dirs[0].Logs())

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -52,6 +53,12 @@ type Config struct {
 type Table struct {
 	config Config
 	dirs   []*storage.Dir
+	// found are the logs that directories had after an unclean stop. Until
+	// settled a partition that is not among them has lost its log, for new
+	// ones are not made yet.
+	found   map[storage.Name]bool
+	unclean map[*storage.Dir]bool
+	settled atomic.Bool
 
 	mu     sync.RWMutex
 	topics map[string]*topic
@@ -75,7 +82,8 @@ type topic struct {
 func NewTable(c Config) *Table {
 	c.MaxLag = cmp.Or(c.MaxLag, 30*time.Second)
 	return &Table{
-		config: c, topics: map[string]*topic{}, ids: map[meta.UUID]*topic{}, byLog: map[*storage.Log]*Partition{},
+		config: c, found: map[storage.Name]bool{}, unclean: map[*storage.Dir]bool{},
+		topics: map[string]*topic{}, ids: map[meta.UUID]*topic{}, byLog: map[*storage.Log]*Partition{},
 	}
 }
 
@@ -107,7 +115,16 @@ func (t *Table) Events() storage.Events {
 
 // AddDir adds a directory, which the caller goes on to own and closes after
 // the table.
-func (t *Table) AddDir(d *storage.Dir) { t.dirs = append(t.dirs, d) }
+func (t *Table) AddDir(d *storage.Dir) {
+	t.dirs = append(t.dirs, d)
+	if d.Clean() {
+		return
+	}
+	t.unclean[d] = true
+	for _, n := range d.Logs() {
+		t.found[n] = true
+	}
+}
 
 // Dirs are the table's directories.
 func (t *Table) Dirs() []*storage.Dir { return t.dirs }
@@ -265,7 +282,8 @@ func (t *Table) host(mt *meta.Topic, i int32, m *meta.Partition, c *TopicConfig)
 		p.role.Store(&role{epoch: -1, refusal: kerr.KafkaStorageError})
 	} else {
 		p.log.Store(log)
-		if log.Recovery().LostTail {
+		gone := !t.settled.Load() && t.unclean[log.Dir()] && !t.found[log.Name()]
+		if gone || log.Recovery().LostTail {
 			p.lostTail = max(log.LatestEpoch(), m.LeaderEpoch)
 		}
 	}
@@ -362,20 +380,26 @@ func (t *Table) drop(mt *meta.Topic, i int32, refusal *kerr.Error) error {
 
 // askForEpoch: a log that may have lost its tail is led in a newer epoch only.
 func (t *Table) askForEpoch(p *Partition, m *meta.Partition) {
-	if m.Leader == t.config.NodeID && m.LeaderEpoch <= p.lostTail && p.log.Load() != nil {
+	ask := m.Leader == t.config.NodeID && m.LeaderEpoch <= p.lostTail && p.log.Load() != nil
+	p.mu.Lock()
+	p.waitsForEpoch = ask
+	p.mu.Unlock()
+	if ask {
 		t.config.Controller.RaiseEpoch(p.id, p.index, m.LeaderEpoch)
 	}
 }
 
 // Strays tells Config.Stray of the logs on disk that img does not place here.
-// Call it once img is what the cluster has committed.
+// Call it once img is what the cluster has committed, before any topic can be
+// made anew.
 func (t *Table) Strays(img *meta.Image, except ...storage.Name) {
+	t.settled.Store(true)
 	if t.config.Stray == nil {
 		return
 	}
 	for _, d := range t.dirs {
 		for _, n := range d.Logs() {
-			if p := t.Named(n.Topic, n.Partition); p == nil && !slices.Contains(except, n) {
+			if img.Partition(n.Topic, n.Partition) == nil && !slices.Contains(except, n) {
 				t.config.Stray(d.Path(), n)
 			}
 		}
@@ -391,7 +415,11 @@ func (t *Table) Tick(now time.Time) {
 			p.settle(p.leader.Tick(now))
 			p.publish()
 		}
+		ask := p.waitsForEpoch && !p.closed && !p.offline
 		p.mu.Unlock()
+		if ask {
+			t.config.Controller.RaiseEpoch(p.id, p.index, p.role.Load().epoch)
+		}
 	}
 }
 

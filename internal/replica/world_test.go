@@ -87,6 +87,7 @@ func (w *world) start(n int) {
 	if err := w.table.Apply(meta.Diff(meta.Empty(), w.img)); err != nil {
 		w.t.Fatal(err)
 	}
+	w.table.Strays(w.img)
 }
 
 // stop ends the node cleanly.

@@ -150,7 +150,7 @@ func (j *commitJob) release() {
 func (l *Log) takeDirty() (commitJob, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.dirty) == 0 && !l.dirtyDir {
+	if l.truncating || len(l.dirty) == 0 && !l.dirtyDir {
 		return commitJob{}, false
 	}
 	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts, segs: l.dirty, dirs: l.dirtyDir}
@@ -253,9 +253,6 @@ func (d *Dir) full(full bool) {
 		return
 	}
 	if d.noSpace.CompareAndSwap(!full, full) {
-		if !full {
-			d.keepReserve()
-		}
 		d.cfg.Events.noSpace(d.path, full)
 	}
 }

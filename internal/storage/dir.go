@@ -62,15 +62,19 @@ type Dir struct {
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
 	noSpace       atomic.Bool
+	reserved      atomic.Bool  // the reserve file holds its blocks
 	foreign       atomic.Int64 // appends to logs that are not durable, since the last syncfs
 
 	mu       sync.Mutex
 	logs     map[Name]*Log
 	onDisk   map[Name]*known // found at start and not opened yet
-	recovery map[Name]int64  // what the checkpoints said at the start
-	hws      map[Name]int64
+	recovery map[Name]int64  // the recovery points on disk
+	hws      map[Name]int64  // what the checkpoints said at the start
 	starts   map[Name]int64
 	closing  bool
+	// checkpointing lets one at a time write the checkpoints; capacity 1.
+	checkpointing chan struct{}
+	writingEpochs chan struct{} // the same for epoch checkpoints
 
 	commitMu   sync.Mutex
 	queue      []*Log
@@ -94,9 +98,10 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	d := &Dir{cfg: cfg, fs: cfg.FS, path: cfg.Path, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles),
 		logs: map[Name]*Log{}, onDisk: map[Name]*known{}, previousEpoch: -1,
 		nextDone: make(chan struct{}), wakeCommit: make(chan struct{}, 1), quit: make(chan struct{}),
+		checkpointing: make(chan struct{}, 1), writingEpochs: make(chan struct{}, 1),
 		keeper: keeper{wake: make(chan struct{}, 1)}}
 	d.brokerEpoch.Store(cfg.BrokerEpoch)
-	if err := d.fs.MkdirAll(d.path); err != nil {
+	if err := makeDurable(d.fs, d.path); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
 	var err error
@@ -114,6 +119,29 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	go d.committer()
 	go d.keep()
 	return d, nil
+}
+
+// makeDurable makes a directory with its parents so that a power cut leaves
+// them: each new name is synced in its parent. The directory itself is synced
+// there in any case, for an earlier process may have made it and died.
+func makeDurable(fsys vfs.FS, path string) error {
+	parents := []string{filepath.Dir(path)}
+	for p := parents[0]; ; p = filepath.Dir(p) {
+		if _, err := fsys.Stat(p); err == nil || filepath.Dir(p) == p {
+			break
+		}
+		parents = append(parents, filepath.Dir(p))
+	}
+	if err := fsys.MkdirAll(path); err != nil {
+		return err
+	}
+	for _, p := range parents {
+		// A parent that may be passed but not read was not made by us.
+		if err := fsys.SyncDir(p); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *Dir) open() error {
@@ -171,7 +199,10 @@ func (d *Dir) openMeta() error {
 		if d.meta.directoryID == ([16]byte{}) {
 			d.meta.directoryID = randomID()
 		}
-		return vfs.WriteFileAtomic(d.fs, path, d.meta.encode())
+		if err := vfs.WriteFileAtomic(d.fs, path, d.meta.encode()); err != nil {
+			return err
+		}
+		return d.fs.SyncDir(filepath.Dir(d.path)) // the directory may be new itself
 	}
 	if err != nil {
 		return err
@@ -392,6 +423,7 @@ func (l *Log) create() error {
 	l.active = s
 	l.segs.Store(&[]*segment.Segment{s})
 	l.dirtyDir = true
+	l.isNew.Store(true)
 	l.drawJitterLocked()
 	l.awake.Store(true)
 	return nil

@@ -26,6 +26,7 @@ type keeper struct {
 	wake     chan struct{} // capacity 1
 	// what the checkpoint files hold, to leave them alone when nothing changed
 	written map[string]string
+	scrub   scrubAt
 }
 
 // sealJob finishes a segment that was rolled: base is the next one's, snapshot
@@ -35,6 +36,9 @@ type sealJob struct {
 	seg      *segment.Segment
 	base     int64
 	snapshot []byte
+	// cuts is the log's count of truncations then: after another one, base may
+	// no longer be what it was.
+	cuts uint64
 }
 
 // removal is something that goes after file.delete.delay.ms.
@@ -51,12 +55,12 @@ func (k *keeper) poke() {
 	}
 }
 
-func (d *Dir) sealLater(l *Log, s *segment.Segment, base int64, snapshot []byte) {
-	if !s.Acquire() {
+func (d *Dir) sealLater(j sealJob) {
+	if !j.seg.Acquire() {
 		return
 	}
 	d.keeper.mu.Lock()
-	d.keeper.seals = append(d.keeper.seals, sealJob{l, s, base, snapshot})
+	d.keeper.seals = append(d.keeper.seals, j)
 	d.keeper.mu.Unlock()
 	d.keeper.poke()
 }
@@ -188,14 +192,22 @@ func (d *Dir) sealAll() {
 func (d *Dir) seal(j sealJob) error {
 	l := j.log
 	err := j.seg.Seal()
-	if err == nil && j.snapshot != nil {
+	if err == nil && j.snapshot != nil && !l.cutSince(j.cuts) {
 		err = l.writeSnapshot(j.base, j.snapshot, true)
+		if l.cutSince(j.cuts) {
+			_ = d.fs.Remove(filepath.Join(l.dirPath(), segment.FileName(j.base, segment.SnapshotSuffix)))
+		}
 	}
 	if err == nil {
 		err = l.writeEpochs(true)
 	}
 	if err == nil {
 		err = d.fs.SyncDir(l.dirPath())
+	}
+	if err == nil && l.isNew.Load() {
+		if err = d.fs.SyncDir(d.path); err == nil {
+			l.isNew.Store(false)
+		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // deleted meanwhile
@@ -204,9 +216,27 @@ func (d *Dir) seal(j sealJob) error {
 		return err
 	}
 	l.mu.Lock()
-	l.sealedUpTo = max(l.sealedUpTo, j.base)
+	rose := false
+	if l.cuts == j.cuts {
+		l.sealedUpTo = max(l.sealedUpTo, j.base)
+		// Segments are sealed in order, so all below is durable, whether or
+		// not the log is.
+		if rose = j.base > l.flushed.Load(); rose {
+			l.flushed.Store(j.base)
+			err = d.points.set(l.key(), point{j.base, l.start.Load(), l.hw.Load()}, false)
+		}
+	}
 	l.mu.Unlock()
-	return nil
+	if rose {
+		d.cfg.Events.flushed(l, j.base)
+	}
+	return err
+}
+
+func (l *Log) cutSince(cuts uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cuts != cuts
 }
 
 func (l *Log) dirPath() string {
@@ -220,8 +250,11 @@ func (l *Log) writeSnapshot(offset int64, b []byte, sync bool) error {
 	return l.writeWhole(segment.FileName(offset, segment.SnapshotSuffix), b, sync)
 }
 
-// writeEpochs writes the leader epoch checkpoint when it changed.
+// writeEpochs writes the leader epoch checkpoint when it changed; with sync it
+// is durable on return, so that the recovery point may rise.
 func (l *Log) writeEpochs(sync bool) error {
+	l.dir.writingEpochs <- struct{}{}
+	defer func() { <-l.dir.writingEpochs }()
 	l.mu.Lock()
 	if !l.epochsDirty {
 		l.mu.Unlock()
@@ -231,6 +264,9 @@ func (l *Log) writeEpochs(sync bool) error {
 	b := epoch.Encode(l.epochs.Entries())
 	l.mu.Unlock()
 	err := l.writeWhole(epochCheckpointName, b, sync)
+	if err == nil && sync {
+		err = l.dir.fs.SyncDir(l.dirPath())
+	}
 	if err != nil {
 		l.mu.Lock()
 		l.epochsDirty = true
@@ -283,6 +319,9 @@ func (d *Dir) closeIdle(now time.Time) {
 		}
 	}
 	d.files.CloseIdle(now.Add(-d.cfg.IdleClose))
+	if !d.reserved.Load() {
+		d.keepReserve()
+	}
 }
 
 func (d *Dir) openLogs() []*Log {
@@ -295,22 +334,39 @@ func (d *Dir) openLogs() []*Log {
 	return logs
 }
 
-// recoveryPoint is the offset below which a crash leaves nothing to check.
+// recoveryPoint is the offset such that a segment followed by one that begins
+// at or below it needs no check after a crash. Within the active segment it
+// stays below the flushed end: a roll there would make that a segment's base,
+// before the one that ends there is sealed.
 func (l *Log) recoveryPoint() int64 {
 	if !l.awake.Load() {
 		return l.end.Load()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.flushed.Load()
-	if l.active != nil && l.sealedUpTo < l.active.Base() {
-		p = min(p, l.sealedUpTo)
+	flushed := l.flushed.Load()
+	if flushed > l.sealedUpTo && l.active != nil && l.sealedUpTo >= l.active.Base() {
+		return flushed - 1
 	}
-	return p
+	return min(flushed, l.sealedUpTo)
+}
+
+// lowerRecoveryPoint writes the checkpoints anew when they would let a start
+// skip what lies above off.
+func (d *Dir) lowerRecoveryPoint(l *Log, off int64) error {
+	d.mu.Lock()
+	low := d.recovery[l.name] <= off
+	d.mu.Unlock()
+	if low {
+		return nil
+	}
+	return d.writeCheckpoints()
 }
 
 // writeCheckpoints writes Kafka's three offset checkpoints.
 func (d *Dir) writeCheckpoints() error {
+	d.checkpointing <- struct{}{}
+	defer func() { <-d.checkpointing }()
 	d.mu.Lock()
 	recovery, hws, starts := map[Name]int64{}, map[Name]int64{}, map[Name]int64{}
 	for n, k := range d.onDisk {
@@ -343,6 +399,11 @@ func (d *Dir) writeCheckpoints() error {
 			}
 		}
 	}
+	d.mu.Lock()
+	for n, p := range recovery { // what is higher holds until the new file is there
+		d.recovery[n] = max(d.recovery[n], p)
+	}
+	d.mu.Unlock()
 	for _, c := range []struct {
 		name string
 		m    map[Name]int64
@@ -359,6 +420,9 @@ func (d *Dir) writeCheckpoints() error {
 		}
 		d.keeper.written[c.name] = string(b)
 	}
+	d.mu.Lock()
+	d.recovery = recovery
+	d.mu.Unlock()
 	return nil
 }
 

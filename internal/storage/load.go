@@ -183,7 +183,7 @@ func (l *Log) loadClean() error {
 	if err := l.loadEpochs(false); err != nil {
 		return err
 	}
-	if err := l.rebuildProducers(f.snapshots, end, 0); err != nil {
+	if err := l.rebuildProducers(f.snapshots, end); err != nil {
 		return err
 	}
 	l.removeStraySnapshots(f, end)
@@ -327,7 +327,13 @@ func (l *Log) scanEpochs(why error, path string) ([]epoch.Entry, error) {
 
 // visit calls f with the headers of the batches of [from, upTo).
 func (l *Log) visit(from, upTo int64, f func(batch.View) error) error {
-	segs := *l.segs.Load()
+	return visit(*l.segs.Load(), from, upTo, f)
+}
+
+func visit(segs []*segment.Segment, from, upTo int64, f func(batch.View) error) error {
+	if len(segs) == 0 {
+		return nil
+	}
 	for _, s := range segs[segmentFor(segs, from):] {
 		if s.Base() >= upTo {
 			return nil
@@ -348,15 +354,10 @@ func (l *Log) visit(from, upTo int64, f func(batch.View) error) error {
 	return nil
 }
 
-// rebuildProducers makes the producer table as of offset end. It starts at the
-// snapshot before the last one at or below upTo, so that five batches of each
-// producer are known and not only the last. 0 for upTo means end.
-func (l *Log) rebuildProducers(snapshots []int64, end, upTo int64) error {
-	t, at, err := l.snapshotState(snapshots, end)
+// rebuildProducers makes the producer table as of offset end.
+func (l *Log) rebuildProducers(snapshots []int64, end int64) error {
+	t, err := l.producersAt(*l.segs.Load(), snapshots, end)
 	if err != nil {
-		return err
-	}
-	if err := l.replayProducers(t, at, end); err != nil {
 		return err
 	}
 	t.Expire(time.Now().UnixMilli(), l.expiryMillis())
@@ -369,56 +370,57 @@ func (l *Log) rebuildProducers(snapshots []int64, end, upTo int64) error {
 
 func (l *Log) expiryMillis() int64 { return l.cfg.Load().ProducerExpiry.Milliseconds() }
 
-// snapshotState loads the second-latest readable snapshot below end, or an
-// older one, or starts from nothing at the log's start.
-func (l *Log) snapshotState(snapshots []int64, end int64) (*producer.Table, int64, error) {
-	t := producer.NewTable()
+// replayBytes is how far back at least, besides one whole segment, headers are
+// read to learn five batches of each producer: a snapshot knows only the last.
+// It is more than five requests of a producer and what came between.
+const replayBytes = 32 << 20
+
+// producersAt makes the producer table as of offset end from the batch headers
+// of segs and, unless they reach back to the log start, a snapshot.
+func (l *Log) producersAt(segs []*segment.Segment, snapshots []int64, end int64) (*producer.Table, error) {
 	start := l.start.Load()
-	segs := *l.segs.Load()
-	usable := slices.DeleteFunc(slices.Clone(snapshots), func(o int64) bool { return o > end || o <= start })
-	// The snapshot at the active segment's base (or below) is the one before
-	// the clean stop's own.
-	skip := 0
-	if n := len(usable); n > 0 && usable[n-1] > segs[len(segs)-1].Base() {
-		skip = 1
+	i := segmentFor(segs, end)
+	var bytes int64
+	for whole := 0; i > 0 && segs[i].Base() > start && (whole == 0 || bytes < replayBytes); whole++ {
+		i--
+		size, _ := segs[i].Tail()
+		bytes += size
 	}
-	for i := len(usable) - 1; i >= 0; i-- {
-		path := filepath.Join(l.path, segment.FileName(usable[i], segment.SnapshotSuffix))
+	bound := segs[i].Base()
+	t := producer.NewTable()
+	at := start
+	for k := len(snapshots) - 1; k >= 0; k-- {
+		o := snapshots[k]
+		if o > bound || o <= start {
+			continue
+		}
+		path := filepath.Join(l.path, segment.FileName(o, segment.SnapshotSuffix))
 		b, err := vfs.ReadFile(l.dir.fs, path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, 0, err
+			return nil, err
 		}
 		if err == nil {
 			err = t.Load(b)
 		}
-		if err != nil {
-			t.Clear()
-			l.dir.cfg.Events.rebuilt(path, err.Error())
-			_ = l.dir.fs.Remove(path)
-			continue
+		if err == nil {
+			at = o
+			break
 		}
-		if skip > 0 && (i > 0 || start == segs[0].Base() && segs[0].Base() == 0) {
-			skip--
-			t.Clear()
-			continue
-		}
-		return t, usable[i], nil
+		t.Clear()
+		l.dir.cfg.Events.rebuilt(path, err.Error())
+		_ = l.dir.fs.Remove(path)
 	}
-	t.Clear()
-	return t, start, nil
-}
-
-// replayProducers takes the batches of [from, upTo) into t. What was appended
-// is a fact: the rules of Replication apply.
-func (l *Log) replayProducers(t *producer.Table, from, upTo int64) error {
-	return l.visit(from, upTo, func(v batch.View) error {
-		if v.BaseOffset() < from || !v.HasProducerID() {
+	err := visit(segs, at, end, func(v batch.View) error {
+		if v.BaseOffset() < at || !v.HasProducerID() {
 			return nil
 		}
 		return replay(t, v, nil)
 	})
+	return t, err
 }
 
+// replay takes a batch of the log into t. What was appended is a fact: the
+// rules of Replication apply.
 func replay(t *producer.Table, v batch.View, aborted func(AbortedTxn)) error {
 	u := t.Prepare(producer.Replication, 0, false)
 	if err := u.Add(v); err != nil {

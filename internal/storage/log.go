@@ -41,10 +41,15 @@ type Log struct {
 
 	start, end, flushed, hw, unstable, size atomic.Int64
 	// ended says that transactions wait for the high watermark.
-	ended  atomic.Bool
+	ended atomic.Bool
+	// isNew: the log's directory may not be durable yet.
+	isNew  atomic.Bool
 	epochs *epoch.Cache
 
 	opening chan struct{} // one at a time wakes the log; capacity 1
+	// reshaping: one at a time takes segments out of the log; capacity 1, and
+	// before mu. Syncs happen beneath it.
+	reshaping chan struct{}
 
 	mu        sync.Mutex
 	path      string
@@ -60,6 +65,9 @@ type Log struct {
 	dirty    []*segment.Segment
 	dirtyDir bool
 	cuts     uint64
+	// truncating holds commits off between the lowering of the marks and the
+	// truncation itself, which marks the log dirty in the end.
+	truncating bool
 	// sealedUpTo: the indexes and snapshots of segments below are on disk, so
 	// the recovery point may go there.
 	sealedUpTo    int64
@@ -73,7 +81,7 @@ type Log struct {
 }
 
 func (d *Dir) newLog(n Name, id [16]byte, c LogConfig) *Log {
-	l := &Log{dir: d, name: n, id: id, slot: -1, opening: make(chan struct{}, 1),
+	l := &Log{dir: d, name: n, id: id, slot: -1, opening: make(chan struct{}, 1), reshaping: make(chan struct{}, 1),
 		path: filepath.Join(d.path, n.String()), epochs: &epoch.Cache{}, producers: producer.NewTable()}
 	l.unstable.Store(-1)
 	c = c.withDefaults()
@@ -370,7 +378,9 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 	if pooled != nil {
 		copyBuffers.Put(pooled)
 	}
-	l.dir.full(false)
+	if l.dir.noSpace.Load() && !cfg.Reserve {
+		l.dir.full(false)
+	}
 	l.dirtyLocked(l.active)
 	return nil
 }
@@ -504,7 +514,8 @@ func (l *Log) rollLocked(base int64) error {
 	if size == 0 {
 		old.Remove()
 	} else {
-		l.dir.sealLater(l, old, base, l.producers.AppendSnapshot(nil))
+		old.Retire()
+		l.dir.sealLater(sealJob{l, old, base, l.producers.AppendSnapshot(nil), l.cuts})
 	}
 	l.dir.cfg.Events.rolled(l, base)
 	return nil

@@ -5,7 +5,6 @@ package storage
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"gregor/internal/batch"
@@ -20,8 +19,9 @@ func (l *Log) recover() error {
 	if err != nil {
 		return err
 	}
+	l.isNew.Store(true) // found, but perhaps in memory only
 	pt, known := l.dir.points.lookup(l.key())
-	start, recoveryPoint := l.dir.starts[l.name], l.dir.recovery[l.name]
+	start, recoveryPoint := l.dir.starts[l.name], l.dir.recoveryOnDisk(l.name)
 	hw := l.dir.hws[l.name]
 	if known {
 		if start > pt.start {
@@ -93,39 +93,16 @@ type batchEpoch struct {
 	start int64
 }
 
-// producersBefore makes the producer table as of offset from, with five
-// batches of each producer: it begins one snapshot earlier than it must.
-func (r *recovering) producersBefore(snapshots []int64, from, start int64) error {
-	l := r.l
+// producersBefore makes the producer table as of offset from, where the scan
+// begins.
+func (r *recovering) producersBefore(snapshots []int64, from, start int64) (err error) {
+	r.l.start.Store(start)
 	if len(r.segs) == 0 {
 		r.table = producer.NewTable()
-		if from <= start && !slices.Contains(snapshots, from) || from == 0 {
-			return nil
-		}
-	}
-	l.start.Store(start)
-	published := r.segs
-	if len(published) == 0 {
-		// The first segment there is: only its own snapshot can help.
-		b, err := vfs.ReadFile(l.dir.fs, filepath.Join(l.path, segment.FileName(from, segment.SnapshotSuffix)))
-		if err == nil {
-			err = r.table.Load(b)
-		}
-		if err != nil {
-			r.table.Clear()
-			l.dir.cfg.Events.rebuilt(filepath.Join(l.path, segment.FileName(from, segment.SnapshotSuffix)), err.Error())
-		}
 		return nil
 	}
-	l.segs.Store(&published)
-	l.end.Store(from)
-	usable := slices.DeleteFunc(slices.Clone(snapshots), func(o int64) bool { return o >= from })
-	t, at, err := l.snapshotState(usable, from)
-	if err != nil {
-		return err
-	}
-	r.table = t
-	return l.replayProducers(t, at, from)
+	r.table, err = r.l.producersAt(r.segs, snapshots, from)
+	return err
 }
 
 // scan reads the segments from the recovery point on.
@@ -133,6 +110,11 @@ func (r *recovering) scan(bases []int64) error {
 	l := r.l
 	cfg := l.dir.segmentConfig(l, l.cfg.Load())
 	for i, base := range bases {
+		if i > 0 && base != r.end && base > r.durable {
+			// The tail of the segment before never reached the disk, though
+			// this one did: the log ends where it is whole.
+			return r.dropSegments(bases[i:])
+		}
 		s := segment.Open(cfg, l.path, segment.Known{Base: base})
 		var aborted []AbortedTxn
 		got, err := s.Recover(r.durable, func(_ int64, v batch.View) error {
@@ -163,6 +145,11 @@ func (r *recovering) scan(bases []int64) error {
 		if got.Good < got.Size {
 			return r.cut(s, got, bases[i+1:])
 		}
+		if i+1 < len(bases) && r.end < bases[i+1] && r.end >= r.durable && !r.mayHaveGaps() {
+			// Writes that were not synced: the end of this segment is gone,
+			// a later one is there. What it follows is lost.
+			return r.cut(s, got, bases[i+1:])
+		}
 		if i+1 < len(bases) && r.end < bases[i+1] && r.end < r.durable && len(got.Damage) == 0 && !r.mayHaveGaps() {
 			r.damaged(&CorruptError{Path: s.Path(segment.LogSuffix), Pos: got.Good, Offset: r.end, Next: bases[i+1], Reason: "the segment ends before the next one begins"})
 		}
@@ -190,7 +177,17 @@ func (r *recovering) cut(s *segment.Segment, got segment.Recovered, later []int6
 			return err
 		}
 	}
-	for _, base := range later {
+	if err := r.dropSegments(later); err != nil {
+		return err
+	}
+	return s.Cut(got.Good)
+}
+
+// dropSegments takes whole segments above the durable point out of the log;
+// what they hold is kept under another name.
+func (r *recovering) dropSegments(bases []int64) error {
+	l := r.l
+	for _, base := range bases {
 		from := filepath.Join(l.path, segment.FileName(base, segment.LogSuffix))
 		fi, err := l.dir.fs.Stat(from)
 		if err != nil {
@@ -209,7 +206,8 @@ func (r *recovering) cut(s *segment.Segment, got segment.Recovered, later []int6
 			return err
 		}
 	}
-	return s.Cut(got.Good)
+	// Durable before anything is appended, or it might come back behind that.
+	return l.dir.fs.SyncDir(l.path)
 }
 
 // setAside copies bytes that are about to be cut to a file of their own.
@@ -288,12 +286,12 @@ func (r *recovering) finish(start int64) error {
 	if err := l.loadEpochs(true); err != nil {
 		return err
 	}
-	if err := l.mergeEpochs(r.epochs); err != nil {
+	if err := l.mergeEpochs(r.epochs, r.r.From); err != nil {
 		return err
 	}
 	for i, s := range r.segs[:len(r.segs)-1] {
 		if s.Base() >= r.r.From {
-			l.dir.sealLater(l, s, r.segs[i+1].Base(), nil)
+			l.dir.sealLater(sealJob{l, s, r.segs[i+1].Base(), nil, l.cuts})
 		}
 	}
 	r.r.End = r.end
@@ -301,9 +299,12 @@ func (r *recovering) finish(start int64) error {
 	return nil
 }
 
-// mergeEpochs compares the checkpoint with the log and takes in what the scan
-// saw.
-func (l *Log) mergeEpochs(seen []batchEpoch) error {
+// mergeEpochs takes in what the scan saw, from offset from on, and compares
+// what the checkpoint says of the rest with the log.
+func (l *Log) mergeEpochs(seen []batchEpoch, from int64) error {
+	if l.epochs.TruncateEnd(from) {
+		l.epochsDirty = true
+	}
 	for _, e := range seen {
 		if e.epoch > l.epochs.Latest() {
 			l.epochs.Assign(e.epoch, e.start)
@@ -322,4 +323,10 @@ func (l *Log) mergeEpochs(seen []batchEpoch) error {
 		l.epochsDirty = true
 	}
 	return nil
+}
+
+func (d *Dir) recoveryOnDisk(n Name) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.recovery[n]
 }

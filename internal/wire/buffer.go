@@ -68,10 +68,16 @@ func classFor(n int) int {
 	return -1
 }
 
+// isHuge tells whether a buffer of n bytes needs the token.
+func (p *pool) isHuge(n int) bool {
+	class := classFor(n)
+	return class < 0 || int64(classes[class]) > p.limit/2
+}
+
 // tryGet returns a buffer of at least n bytes, or nil when the budget is spent.
 func (p *pool) tryGet(n int) *buffer {
 	class := classFor(n)
-	if class < 0 || int64(classes[class]) > p.limit/2 {
+	if p.isHuge(n) {
 		if !p.huge.CompareAndSwap(false, true) {
 			return nil
 		}

@@ -389,6 +389,9 @@ func (c *Conn) ensure() bool {
 	}
 	for _, step := range [...]int{connBuffer, 1088 << 10, hugeFrame} {
 		if size := min(step, c.total); size > have {
+			if c.s.pool.isHuge(size) {
+				break // there is one of them: it has to do for the whole frame
+			}
 			return c.move(size)
 		}
 	}

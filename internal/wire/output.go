@@ -30,6 +30,7 @@ type output struct {
 	n        int
 	sent     []sent // answers whose last byte is in buf
 	sendfile bool
+	header   [9]byte // of the answer being put out
 	vec      [2][]byte
 	file     fileSend
 }
@@ -83,20 +84,19 @@ func (o *output) add(it *item) error {
 		return o.failed(fmt.Errorf("answer of %d bytes is too large for a frame", size))
 	}
 	if len(r.Body) >= largeReply {
-		charge := int64(len(r.Body))
+		// Half the budget stands for any more, so that it can be had.
+		charge := min(int64(len(r.Body)), o.c.s.pool.limit/2)
 		if err := o.reserve(charge); err != nil {
 			return err
 		}
 		defer o.c.s.pool.unreserve(charge)
 	}
-	var h [9]byte
-	binary.BigEndian.PutUint32(h[:], uint32(size))
-	binary.BigEndian.PutUint32(h[4:], uint32(it.correlation))
-	hn := 8
+	h := binary.BigEndian.AppendUint32(o.header[:0], uint32(size))
+	h = binary.BigEndian.AppendUint32(h, uint32(it.correlation))
 	if r.Flexible {
-		hn = 9
+		h = append(h, 0)
 	}
-	if err := o.put(h[:hn]); err != nil {
+	if err := o.put(h); err != nil {
 		return err
 	}
 	if err := o.put(r.Body); err != nil {
@@ -122,9 +122,6 @@ func (o *output) add(it *item) error {
 // reserve charges a large body to the budget, waiting while it is spent.
 func (o *output) reserve(n int64) error {
 	p := o.c.s.pool
-	if n > p.limit/2 {
-		n = p.limit / 2
-	}
 	if p.reserve(n) {
 		return nil
 	}

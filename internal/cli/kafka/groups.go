@@ -1179,20 +1179,7 @@ func parseDateTime(s string) (int64, error) {
 // listAtTime asks for the first offset at or after a time (or one of the
 // special times, below zero); -1 where there is none.
 func listAtTime(ctx context.Context, cl *kgo.Client, list []topicPartition, ms int64) (map[topicPartition]int64, error) {
-	req := kmsg.NewPtrListOffsetsRequest()
-	req.ReplicaID = -1
-	for _, topic := range topicsOf(list) {
-		rt := kmsg.NewListOffsetsRequestTopic()
-		rt.Topic = topic
-		for _, tp := range list {
-			if tp.topic == topic {
-				p := kmsg.NewListOffsetsRequestTopicPartition()
-				p.Partition, p.Timestamp, p.CurrentLeaderEpoch = tp.partition, ms, -1
-				rt.Partitions = append(rt.Partitions, p)
-			}
-		}
-		req.Topics = append(req.Topics, rt)
-	}
+	req := listOffsetsRequest(list, ms)
 	out := map[topicPartition]int64{}
 	if len(list) == 0 {
 		return out, nil
@@ -1211,4 +1198,22 @@ func listAtTime(ctx context.Context, cl *kgo.Client, list []topicPartition, ms i
 		}
 	}
 	return out, nil
+}
+
+func listOffsetsRequest(list []topicPartition, ms int64) *kmsg.ListOffsetsRequest {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -1
+	for _, topic := range topicsOf(list) {
+		rt := kmsg.NewListOffsetsRequestTopic()
+		rt.Topic = topic
+		for _, tp := range list {
+			if tp.topic == topic {
+				p := kmsg.NewListOffsetsRequestTopicPartition()
+				p.Partition, p.Timestamp, p.CurrentLeaderEpoch = tp.partition, ms, -1
+				rt.Partitions = append(rt.Partitions, p)
+			}
+		}
+		req.Topics = append(req.Topics, rt)
+	}
+	return req
 }

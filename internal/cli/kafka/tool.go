@@ -69,6 +69,20 @@ func Tools() []Tool {
 		{"kafka-console-producer", "send lines of standard input as records", runConsoleProducer},
 		{"kafka-console-consumer", "print records of topics", runConsoleConsumer},
 		{"kafka-consumer-groups", "list, describe, reset and delete consumer groups", runConsumerGroups},
+		{"kafka-configs", "show and change configurations", runConfigs},
+		{"kafka-get-offsets", "print offsets of partitions", runGetOffsets},
+		{"kafka-delete-records", "delete the oldest records of partitions", runDeleteRecords},
+		{"kafka-log-dirs", "show what is in the brokers' log directories", runLogDirs},
+		{"kafka-dump-log", "print the files of a log", runDumpLog},
+		{"kafka-broker-api-versions", "show which requests brokers understand", runBrokerAPIVersions},
+		{"kafka-cluster", "show a cluster's id and endpoints", runCluster},
+		{"kafka-features", "show and change feature levels", runFeatures},
+		{"kafka-client-metrics", "show and change client metrics subscriptions", runClientMetrics},
+		{"kafka-producer-perf-test", "measure how fast records are produced", runProducerPerf},
+		{"kafka-consumer-perf-test", "measure how fast records are consumed", runConsumerPerf},
+		{"kafka-e2e-latency", "measure the time from sending to receiving", runLatency},
+		{"kafka-verifiable-producer", "produce numbers and say as JSON what became of them", runVerifiableProducer},
+		{"kafka-verifiable-consumer", "consume and say as JSON what happens", runVerifiableConsumer},
 	}
 }
 

@@ -180,7 +180,10 @@ func alter(img *meta.Image, r meta.Resource, old meta.Settings, changes map[stri
 	if err := checkSettings(schema, r, all, old.Map()); err != nil {
 		return nil, err
 	}
-	return records, exists(img, r)
+	if err := exists(img, r); err != nil {
+		return nil, err
+	}
+	return records, nil
 }
 
 // knownResource checks the type and the form of the name.
@@ -229,7 +232,7 @@ func exists(img *meta.Image, r meta.Resource) error {
 			return nil
 		}
 		if id, err := strconv.ParseInt(r.Name, 10, 32); err != nil || img.Broker(int32(id)) == nil {
-			return fail(kerr.InvalidRequest, "No broker with id %s found.", r.Name)
+			return fail(kerr.BrokerIDNotRegistered, "No node with id %s found.", r.Name)
 		}
 	}
 	return nil

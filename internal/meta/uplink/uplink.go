@@ -223,3 +223,12 @@ func (p *ProducerIDs) Next(ctx context.Context) (int64, error) {
 		}
 	}
 }
+
+// ElectLeaders is Do for elections.
+func (u *Uplink) ElectLeaders(ctx context.Context, req *kmsg.ElectLeadersRequest) (*kmsg.ElectLeadersResponse, error) {
+	resp, err := u.Do(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return resp.(*kmsg.ElectLeadersResponse), nil
+}

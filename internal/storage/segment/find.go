@@ -487,14 +487,31 @@ func sameHole(known []*Damage, d *Damage) bool {
 	return false
 }
 
-// Cut truncates the file to size, after Recover.
+// Cut truncates the file to size, durably: were the truncation lost in a power
+// cut and later appends not, old batches could stand behind new ones.
 func (s *Segment) Cut(size int64) error {
 	h, err := s.File()
 	if err != nil {
 		return err
 	}
 	defer h.Release()
-	return h.Truncate(size)
+	if err := h.Truncate(size); err != nil {
+		return err
+	}
+	return s.Sync()
+}
+
+// Sync makes the log file durable.
+func (s *Segment) Sync() error {
+	h, err := s.File()
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	if err := h.Datasync(); err != nil {
+		return &SyncError{Path: s.Path(LogSuffix), Err: err}
+	}
+	return nil
 }
 
 // Measure finds the end of a segment that was closed cleanly, from its indexes
@@ -676,4 +693,49 @@ func (s *Segment) CheckAll(h vfs.File) error {
 		return ds[0]
 	}
 	return nil
+}
+
+// Scrub reads and checks batches from position pos (a boundary; 0 to begin)
+// until max bytes were read, and returns where it stopped. Damage is noted by
+// reading the segment whole. What nobody read before leaves the page cache
+// again.
+func (s *Segment) Scrub(pos, max int64) (int64, error) {
+	h, err := s.File()
+	if err != nil {
+		return pos, err
+	}
+	defer h.Release()
+	size, _ := s.Tail()
+	for _, d := range s.Damages() {
+		if d.Pos <= pos && pos < d.End {
+			pos = d.End
+		} else if d.Pos > pos {
+			size = min(size, d.Pos)
+			break
+		}
+	}
+	if pos >= size {
+		return pos, nil
+	}
+	end := pos
+	_, reason, err := Walk(h, pos, size, s.base, true, func(p int64, v batch.View) error {
+		end = p + int64(v.Size())
+		if end-pos >= max {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil {
+		return pos, err
+	}
+	if reason != "" {
+		if err := s.Rebuild(reason); err != nil {
+			return pos, err
+		}
+		return end + 1, nil // within the hole; the next round steps over it
+	}
+	if cold, any := s.unchecked(pos, end); any && cold.from == pos && cold.upTo == end {
+		h.DropCache(pos, end-pos)
+	}
+	return end, nil
 }

@@ -98,6 +98,7 @@ type Segment struct {
 	wmu       sync.Mutex // one writer at a time
 	sinceLast int64      // bytes since the last index entry
 	firstTime int64      // of the first batch; unknown when < -1
+	active    bool       // takes appends: the indexes stay in memory
 	created   time.Time
 
 	offsets atomic.Pointer[index.Offset] // nil: in the file
@@ -129,6 +130,7 @@ func newSegment(cfg Config, dir string, base int64) *Segment {
 func Create(cfg Config, dir string, base int64, suffix string) (*Segment, error) {
 	s := newSegment(cfg, dir, base)
 	s.suffix = suffix
+	s.active = true
 	s.offsets.Store(index.NewOffset(base))
 	s.times.Store(index.NewTime(base))
 	s.txnsIn = true
@@ -548,7 +550,15 @@ func (s *Segment) Activate() error {
 	s.mu.Lock()
 	s.txns, s.txnsIn = ts, true
 	s.mu.Unlock()
+	s.active = true
 	return nil
+}
+
+// Retire says that there will be no more appends, so that Seal may follow.
+func (s *Segment) Retire() {
+	s.wmu.Lock()
+	s.active = false
+	s.wmu.Unlock()
 }
 
 // AddAborted adds an entry to the transaction index of an active segment.
@@ -664,10 +674,14 @@ func (s *Segment) writeFile(kind string, b []byte, sync bool) error {
 }
 
 // Seal writes and syncs the data and the indexes, and drops the latter from
-// memory.
+// memory. A segment that takes appends again (a truncation made it the last)
+// is left as it is.
 func (s *Segment) Seal() error {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
+	if s.active {
+		return nil
+	}
 	h, err := s.File()
 	if err != nil {
 		return err
