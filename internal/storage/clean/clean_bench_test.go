@@ -48,6 +48,13 @@ func BenchmarkClean(b *testing.B) {
 					b.Fatal(err)
 				}
 				l.SetHighWatermark(l.End())
+				for { // the log seals on its own goroutine
+					if s, err := l.Segments(); err != nil {
+						b.Fatal(err)
+					} else if !sealing(s) {
+						break
+					}
+				}
 				var stats Stats
 				worker := New(Config{FS: fsys, Logs: func() []Log { return []Log{Of(l)} },
 					Events: Events{Cleaned: func(_ Log, s Stats) { stats = s }}}).NewWorker()

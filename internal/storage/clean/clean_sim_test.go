@@ -347,6 +347,7 @@ func TestCleaningKeepsWhatTheLogSays(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.SetHighWatermark(l.End())
+			synctest.Wait()
 			for w.Step(context.Background()) {
 				time.Sleep(2 * time.Hour)
 			}

@@ -41,6 +41,7 @@ func fill(t *testing.T, l *storage.Log, n int) {
 		t.Fatal(err)
 	}
 	l.SetHighWatermark(l.End())
+	synctest.Wait() // the log seals it on its own goroutine
 }
 
 type bench struct {
@@ -221,21 +222,91 @@ func TestTruncatedWithoutPause(t *testing.T) {
 		if err := l.TruncateFully(1000); err != nil {
 			t.Fatal(err)
 		}
-		<-done
-		if b.failed != nil || l.Start() != 1000 || l.End() != 1000 {
+		if <-done || b.failed != nil || l.Start() != 1000 || l.End() != 1000 {
 			t.Fatalf("%v, [%d, %d)", b.failed, l.Start(), l.End())
 		}
-		entries, err := b.cleaner.cfg.FS.List("d/t-0")
-		if err != nil {
+		b.noCleaned(t)
+	})
+}
+
+// What a cleaning learnt of keys that were then cut off must not delete.
+func TestKeysThatWereCutOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), 1, storage.LogConfig{SegmentBytes: 3000}, &slow{})
+		l := b.logs[0]
+		fill(t, l, 200)
+		done := make(chan bool)
+		w := b.cleaner.NewWorker()
+		go func() { done <- w.Step(context.Background()) }()
+		synctest.Wait()
+		for b.cleaner.busyWith(l) && w.keys.latest < 190 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		// All keys are at 193 and above. Cut there, and write other keys, so
+		// that the old segments are all still where they were.
+		if err := l.TruncateTo(190); err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range entries {
-			if strings.HasSuffix(e.Name(), ".cleaned") {
-				t.Errorf("left behind: %s", e.Name())
+		if <-done {
+			t.Fatal("cleaned")
+		}
+		b.noCleaned(t)
+		keys := map[string]bool{}
+		for _, v := range batches(t, l) {
+			if err := v.Each(nil, func(r batch.Record) error { keys[string(r.Key)] = true; return nil }); err != nil {
+				t.Fatal(err)
 			}
+		}
+		if len(keys) != 7 || b.failed != nil {
+			t.Fatalf("%v %v", keys, b.failed)
 		}
 	})
 }
+
+// A log cut below its checkpoint is dirty from there, though nobody said so.
+func TestCutBelowCheckpoint(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), 1, storage.LogConfig{MinDirtyRatio: 0.3}, nil)
+		l := b.logs[0]
+		w := b.cleaner.NewWorker()
+		fill(t, l, 100)
+		if !w.Step(context.Background()) || b.point(t, 0) != 100 {
+			t.Fatal("not cleaned")
+		}
+		if err := l.TruncateTo(50); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, l, 100) // beyond the checkpoint again, with 50 to 100 new
+		for w.Step(context.Background()) {
+		}
+		n := 0
+		for _, v := range batches(t, l) {
+			n += int(v.Count())
+		}
+		if n != 7 || b.point(t, 0) != l.End() {
+			t.Fatalf("%d records, clean to %d of %d", n, b.point(t, 0), l.End())
+		}
+	})
+}
+
+// noCleaned fails when a cleaning left files behind.
+func (b *bench) noCleaned(t *testing.T) {
+	t.Helper()
+	entries, err := b.cleaner.cfg.FS.List("d/t-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.Contains(e.Name(), ".cleaned") || strings.Contains(e.Name(), ".swap") {
+			t.Errorf("left behind: %s", e.Name())
+		}
+	}
+}
+
+func (c *Cleaner) busyWith(l *storage.Log) bool { return !c.free(keyOf(Of(l))) }
 
 func TestCheckpoints(t *testing.T) {
 	t.Parallel()
