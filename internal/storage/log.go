@@ -65,6 +65,7 @@ type Log struct {
 	dirty    []*segment.Segment
 	dirtyDir bool
 	cuts     uint64
+	cutTo    int64 // the lowest of them since the log was opened
 	// truncating holds commits off between the lowering of the marks and the
 	// truncation itself, which marks the log dirty in the end.
 	truncating bool
