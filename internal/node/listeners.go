@@ -102,6 +102,7 @@ func (n *Node) serve(context.Context) error {
 		})
 	}
 	n.ticker = startTicker(n)
+	n.startCleaner()
 	return nil
 }
 

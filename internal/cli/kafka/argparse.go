@@ -18,10 +18,16 @@ type arguments struct {
 	prog   string
 	text   string
 	args   []*argument
-	groups [][]*argument
+	groups []choiceGroup
 	subs   []*arguments
 	subOf  string // the destination of the subcommand's name
 	name   string // of a subcommand
+}
+
+// choiceGroup is options of which at most one may be given, or exactly one.
+type choiceGroup struct {
+	args []*argument
+	must bool
 }
 
 type argument struct {
@@ -62,8 +68,14 @@ func (a *arguments) add(names []string) *argument {
 func (a *arguments) store(names ...string) *argument   { return a.add(names) }
 func (a *arguments) toggle(names ...string) *argument  { x := a.add(names); x.flag = true; return x }
 func (a *arguments) collect(names ...string) *argument { x := a.add(names); x.many = true; return x }
-func (a *arguments) exclusive(list ...*argument)       { a.groups = append(a.groups, list) }
+func (a *arguments) exclusive(list ...*argument) {
+	a.groups = append(a.groups, choiceGroup{args: list})
+}
+func (a *arguments) exclusiveNeeded(list ...*argument) {
+	a.groups = append(a.groups, choiceGroup{list, true})
+}
 
+func (x *argument) as(dest string) *argument       { x.dest = dest; return x }
 func (x *argument) need() *argument                { x.must = true; return x }
 func (x *argument) about(s string) *argument       { x.help = s; return x }
 func (x *argument) def(v string) *argument         { x.byDef, x.hasDef = v, true; return x }
@@ -168,8 +180,8 @@ func (a *arguments) into(e *Env, words []string, ns *namespace) error {
 			return a.errorf("unrecognized arguments: '%s'", w)
 		}
 		for _, g := range a.groups {
-			if slices.Contains(g, x) {
-				for _, other := range g {
+			if slices.Contains(g.args, x) {
+				for _, other := range g.args {
 					if other != x && seen[other] {
 						return a.errorf("argument %s: not allowed with argument %s", strings.Join(x.names, "/"), strings.Join(other.names, "/"))
 					}
@@ -231,9 +243,14 @@ func (a *arguments) checkRequired(seen map[*argument]bool) error {
 		}
 	}
 	for _, g := range a.groups {
-		if !g[0].must {
+		if !g.must || slices.ContainsFunc(g.args, func(x *argument) bool { return seen[x] }) {
 			continue
 		}
+		var names []string
+		for _, x := range g.args {
+			names = append(names, x.names[0])
+		}
+		return a.errorf("one of the arguments %s is required", strings.Join(names, " "))
 	}
 	return nil
 }
@@ -242,7 +259,7 @@ func (x *argument) meta() string {
 	if len(x.choice) > 0 {
 		return "{" + strings.Join(x.choice, ",") + "}"
 	}
-	return strings.ToUpper(x.dest)
+	return strings.ReplaceAll(strings.ToUpper(strings.TrimLeft(x.names[0], "-")), "-", "_")
 }
 
 func (x *argument) form(name string) string {

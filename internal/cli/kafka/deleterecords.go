@@ -53,9 +53,7 @@ func runDeleteRecords(ctx context.Context, e *Env, args []string) error {
 	}
 	resps, err := adm.DeleteRecords(ctx, asked)
 	e.println("Records delete operation completed:")
-	// Two of Java's maps stand between the file and the output.
-	hash := func(tp topicPartition) int32 { return partitionHash(tp.topic, tp.partition) }
-	for _, tp := range hashOrder(hashOrder(list, 16, hash), len(list), hash) {
+	for _, tp := range list {
 		r, ok := resps.Lookup(tp.topic, tp.partition)
 		bad := r.Err
 		if !ok && bad == nil {

@@ -187,11 +187,12 @@ func (p props) producerOpts(e *Env) ([]kgo.Opt, error) {
 		return nil, bad("acks")
 	}
 	opts = append(opts, kgo.RequiredAcks(a), kgo.AllowAutoTopicCreation(), kgo.RecordPartitioner(kgo.UniformBytesPartitioner(64<<10, true, true, nil)))
-	txn := p["transactional.id"]
+	txn, idempotent := p["transactional.id"], true
 	switch idem := strings.ToLower(p["enable.idempotence"]); {
 	case txn != "":
 		opts = append(opts, kgo.TransactionalID(txn))
 	case idem == "false" || idem == "" && a != kgo.AllISRAcks():
+		idempotent = false
 		opts = append(opts, kgo.DisableIdempotentWrite())
 	case a != kgo.AllISRAcks():
 		return nil, failf("Must set acks to all in order to use the idempotent producer. Otherwise we cannot guarantee idempotence.")
@@ -219,7 +220,11 @@ func (p props) producerOpts(e *Env) ([]kgo.Opt, error) {
 		{"request.timeout.ms", func(v int64) {
 			opts = append(opts, kgo.ProduceRequestTimeout(max(time.Duration(v)*time.Millisecond, 100*time.Millisecond)))
 		}},
-		{"max.in.flight.requests.per.connection", func(v int64) { opts = append(opts, kgo.MaxProduceRequestsInflightPerBroker(int(v))) }},
+		{"max.in.flight.requests.per.connection", func(v int64) {
+			if !idempotent { // else five, as Java's producer at most
+				opts = append(opts, kgo.MaxProduceRequestsInflightPerBroker(int(v)))
+			}
+		}},
 		{"max.request.size", func(v int64) { opts = append(opts, kgo.BrokerMaxWriteBytes(int32(max(v, 1<<20)+4096))) }},
 	} {
 		if _, set := p[n.name]; set {

@@ -74,6 +74,15 @@ func Tools() []Tool {
 		{"kafka-delete-records", "delete the oldest records of partitions", runDeleteRecords},
 		{"kafka-log-dirs", "show what is in the brokers' log directories", runLogDirs},
 		{"kafka-dump-log", "print the files of a log", runDumpLog},
+		{"kafka-broker-api-versions", "show which requests brokers understand", runBrokerAPIVersions},
+		{"kafka-cluster", "show a cluster's id and endpoints", runCluster},
+		{"kafka-features", "show and change feature levels", runFeatures},
+		{"kafka-client-metrics", "show and change client metrics subscriptions", runClientMetrics},
+		{"kafka-producer-perf-test", "measure how fast records are produced", runProducerPerf},
+		{"kafka-consumer-perf-test", "measure how fast records are consumed", runConsumerPerf},
+		{"kafka-e2e-latency", "measure the time from sending to receiving", runLatency},
+		{"kafka-verifiable-producer", "produce numbers and say as JSON what became of them", runVerifiableProducer},
+		{"kafka-verifiable-consumer", "consume and say as JSON what happens", runVerifiableConsumer},
 	}
 }
 
