@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
@@ -118,9 +119,12 @@ func (n *Node) register(ctx context.Context) error {
 // clients look up their place by that pointer.
 func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	n.applySettings(img, d)
+	n.subscribeTelemetry(img, d)
+	gone := n.gone(d)
 	if err := n.table.Apply(d); err != nil {
 		n.log.Error("not all of the metadata could be carried out", "error", err)
 	}
+	gone()
 	n.image.Store(img)
 	n.forgetTopics(d)
 	for c := range d.TopicChanges() {
@@ -150,6 +154,11 @@ func (n *Node) applySettings(img *meta.Image, d *meta.Delta) {
 // elect begins and ends coordinators with the leadership of their partitions.
 func (n *Node) elect(c meta.TopicChange) {
 	me := n.live.Broker().NodeID
+	if c.Recreated() { // epochs begin anew, and the groups of old are gone
+		for _, p := range n.groups.Owned() {
+			n.groups.Resign(p, math.MaxInt32)
+		}
+	}
 	for i, pc := range c.Partitions() {
 		switch {
 		case pc.New != nil && pc.New.Leader == me:

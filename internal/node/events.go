@@ -60,6 +60,9 @@ func coordEvents(log *slog.Logger) coord.Events {
 		WriteError: func(p int32, err error) {
 			log.Warn("group coordinator cannot write", "partition", p, "error", err)
 		},
+		Note: func(_ int32, n coord.Note) {
+			log.Info(n.Text, "group", n.Subject, "member", n.Member, "generation", n.Generation, "reason", n.Reason)
+		},
 	}
 }
 

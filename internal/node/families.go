@@ -40,6 +40,10 @@ func (n *Node) buildAPI() error {
 		(&api.Cluster{Images: n, Controller: n.uplink, Quorum: n, NodeID: b.NodeID}).Routes(),
 		(&api.Configs{Live: n.live, Image: n.Image, Controller: n.uplink, Loggers: n.logs}).Routes(),
 		n.groupAPI.Routes(),
+		(&api.Telemetry{
+			Receiver: telemetryLog{n.logs.Logger(logClients)}, Subscriptions: n.telemetry.Load,
+			MaxBytes: b.TelemetryMaxBytes, NewID: newID,
+		}).Routes(),
 	}
 	var err error
 	n.api, err = api.New(api.Config{Failed: failed}, families...)

@@ -101,5 +101,6 @@ func (n *Node) serve(context.Context) error {
 		})
 	}
 	n.ticker = startTicker(n)
+	n.startCleaner()
 	return nil
 }

@@ -79,7 +79,10 @@ type Node struct {
 	sessions *api.Sessions
 	groupAPI *api.Groups
 	admin    *admin.Server
-	up       atomic.Bool // Start is done, Close has not begun
+
+	compaction *compaction
+	telemetry  atomic.Pointer[api.TelemetrySubscriptions]
+	up         atomic.Bool // Start is done, Close has not begun
 
 	serving sync.WaitGroup // one Serve for each listener
 
@@ -96,6 +99,8 @@ const (
 	logWire    = "network"
 	logCoord   = "coordinator"
 	logAPI     = "api"
+	logCleaner = "cleaner"
+	logClients = "clients"
 )
 
 // New makes a node that has touched nothing yet.
@@ -108,7 +113,7 @@ func New(cfg Config) *Node {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logStorage, logQuorum, logWire, logCoord, logAPI)
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
 	n.log = n.logs.Logger(logNode)
 	n.image.Store(meta.Empty())
 	n.newMetrics()
@@ -215,6 +220,9 @@ func (n *Node) stopServing(ctx context.Context) {
 	n.serving.Wait()
 	if n.ticker != nil {
 		n.ticker.close()
+	}
+	if n.compaction != nil {
+		n.compaction.close()
 	}
 	if n.topics != nil {
 		n.topics.close()

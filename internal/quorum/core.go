@@ -124,6 +124,9 @@ func (c *core) work() error {
 				return err
 			}
 		}
+		if len(rd.CommittedEntries) > 0 {
+			c.st.log.SetHighWatermark(c.st.next(c.applied))
+		}
 		c.rn.Advance(rd)
 		c.lead()
 	}

@@ -34,7 +34,7 @@ import (
 //     one that was dropped never is.
 func TestSimPowerCuts(t *testing.T) {
 	t.Parallel()
-	seeds := 150
+	seeds := 100
 	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
 		seeds = n
 	}
@@ -88,6 +88,8 @@ type simNode struct {
 	s    *sim
 	i    int
 	fs   *vfs.Mem
+	bad  *vfs.Faulty // over fs
+	left int         // calls of the log until the power goes; below 0: never
 	log  *fakeLog
 	c    *core
 	hard hardState // last known durable
@@ -102,7 +104,7 @@ func newSim(t *testing.T, seed uint64, n int) *sim {
 		s.ids = append(s.ids, RaftID(int32(i), meta.UUID{1: byte(i)}))
 	}
 	for i := range n {
-		node := &simNode{s: s, i: i, fs: vfs.NewMem(), log: &fakeLog{}}
+		node := &simNode{s: s, i: i, fs: vfs.NewMem(), log: &fakeLog{}, left: -1}
 		if err := node.fs.MkdirAll(simDir); err != nil {
 			t.Fatal(err)
 		}
@@ -120,8 +122,26 @@ func (s *sim) fatalf(format string, args ...any) {
 	s.t.Fatalf("seed %d: %s", s.seed, fmt.Sprintf(format, args...))
 }
 
+// errPower is what every call meets once the power is gone.
+var errPower = errors.New("power is gone")
+
+// call counts one call of the log.
+func (n *simNode) call() error {
+	if n.left < 0 {
+		return nil
+	}
+	if n.left == 0 {
+		return errPower
+	}
+	n.left--
+	return nil
+}
+
 func (n *simNode) open() {
-	st, _, err := openStable(Config{NodeID: int32(n.i), Directory: meta.UUID{1: byte(n.i)}, Voters: n.s.ids, FS: n.fs, Dir: simDir, Log: n.log})
+	n.left = -1
+	n.bad = vfs.NewFaulty(n.fs)
+	n.log.fail = func(string) error { return n.call() }
+	st, _, err := openStable(Config{NodeID: int32(n.i), Directory: meta.UUID{1: byte(n.i)}, Voters: n.s.ids, FS: n.bad, Dir: simDir, Log: n.log})
 	if err != nil {
 		n.s.fatalf("node %d does not open: %v", n.i, err)
 	}
@@ -174,7 +194,10 @@ func (n *simNode) committed(img *meta.Image, d *meta.Delta) {
 
 // work drives a node and checks what it applied.
 func (n *simNode) work() {
-	if err := n.c.work(); err != nil {
+	if err := n.c.work(); errors.Is(err, errPower) {
+		n.s.powerCut(n)
+		return
+	} else if err != nil {
 		n.s.fatalf("node %d: %v", n.i, err)
 	}
 	n.hard = n.c.st.state.hard
@@ -207,8 +230,13 @@ func (s *sim) run(steps int) {
 			s.propose(n)
 		case r < 92:
 			s.snapshot(n)
-		case r < 97:
+		case r < 95:
 			s.powerCut(n)
+			continue
+		case r < 97:
+			// The power goes in the midst of some call to come.
+			n.left = s.rng.IntN(8)
+			n.bad.FailCall(1+s.rng.Int64N(8), vfs.AnyChange, errPower, true)
 			continue
 		default:
 			if s.rng.IntN(3) == 0 {
@@ -301,14 +329,16 @@ func (s *sim) snapshot(n *simNode) {
 	if m.index == 0 || m.index == n.c.st.lastSnapshot().index {
 		return
 	}
-	if _, err := writeSnapshot(n.fs, simDir, m, n.c.image); err != nil {
+	if _, err := writeSnapshot(n.bad, simDir, m, n.c.image); errors.Is(err, errPower) {
+		s.powerCut(n)
+		return
+	} else if err != nil {
 		s.fatalf("%v", err)
 	}
 	s.stats.snapshots++
-	if s.rng.IntN(4) == 0 {
-		return // the crash comes before the log is trimmed
-	}
-	if err := n.c.st.snapshotted(m); err != nil {
+	if err := n.c.st.snapshotted(m); errors.Is(err, errPower) {
+		s.powerCut(n)
+	} else if err != nil {
 		s.fatalf("%v", err)
 	}
 }
@@ -325,6 +355,10 @@ func (s *sim) powerCut(n *simNode) {
 // finish heals everything, elects a leader, commits one more change, and asks
 // for all that was promised.
 func (s *sim) finish() {
+	for _, n := range s.nodes {
+		n.left = -1
+		n.bad.Clear()
+	}
 	s.settle()
 	n := s.nodes[0]
 	for i := range 200 {

@@ -109,11 +109,11 @@ func appendEntry(dst []byte, b *batch.Builder, e *pb.Entry, base int64) ([]byte,
 	head = binary.AppendUvarint(head, e.GetTerm())
 	switch kind {
 	case entryEmpty:
-		b.Append(0, nil, head)
+		b.Append(batch.NoTimestamp, nil, head)
 	case entryVoters:
-		b.Append(0, nil, head)
+		b.Append(batch.NoTimestamp, nil, head)
 		// V2 changes are the only ones proposed; older ones are kept as they are.
-		b.Append(0, nil, append([]byte{byte(e.GetType())}, e.GetData()...))
+		b.Append(batch.NoTimestamp, nil, append([]byte{byte(e.GetType())}, e.GetData()...))
 	case entryChange:
 		c, n, err := cutChange(e.GetData())
 		if err != nil {

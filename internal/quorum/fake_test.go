@@ -19,6 +19,7 @@ type fakeLog struct {
 	start   int64
 	end     int64
 	flushed int64
+	hw      int64
 	appends int
 	flushes int
 	// fail, when set, is asked before each append and flush.
@@ -86,9 +87,25 @@ func (l *fakeLog) Flush(wait bool) error {
 	return nil
 }
 
+func (l *fakeLog) SetHighWatermark(off int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hw = off
+}
+
+func (l *fakeLog) ask(op string) error {
+	if l.fail == nil {
+		return nil
+	}
+	return l.fail(op)
+}
+
 func (l *fakeLog) TruncateTo(off int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.ask("truncate"); err != nil {
+		return err
+	}
 	for len(l.batches) > 0 && l.batches[len(l.batches)-1].LastOffset() >= off {
 		l.batches = l.batches[:len(l.batches)-1]
 	}
@@ -100,6 +117,9 @@ func (l *fakeLog) TruncateTo(off int64) error {
 func (l *fakeLog) TruncateFully(start int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.ask("truncate"); err != nil {
+		return err
+	}
 	l.batches, l.start, l.end, l.flushed = nil, start, start, start
 	return nil
 }
@@ -107,6 +127,12 @@ func (l *fakeLog) TruncateFully(start int64) error {
 func (l *fakeLog) IncrementStart(off int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if off > l.hw {
+		return fmt.Errorf("start %d above the high watermark %d", off, l.hw)
+	}
+	if err := l.ask("trim"); err != nil {
+		return err
+	}
 	l.start = max(l.start, off)
 	for len(l.batches) > 0 && l.batches[0].LastOffset() < off {
 		l.batches = l.batches[1:]

@@ -29,6 +29,9 @@ type Log interface {
 	TruncateTo(off int64) error
 	TruncateFully(start int64) error
 	IncrementStart(off int64) error
+	// SetHighWatermark tells below which offset entries are committed: only
+	// those may be given away.
+	SetHighWatermark(off int64)
 }
 
 // stable is Raft's stable storage: the hard state's file, the log, snapshots,
@@ -243,8 +246,6 @@ func (s *stable) open() (warnings []error, err error) {
 	switch last := s.lastIndex(); {
 	case h.commit > last:
 		return warnings, &DamageError{s.dir, 0, fmt.Sprintf("the log ends at index %d, but %d were committed", last, h.commit)}
-	case s.lastSnapshot().index > last:
-		return warnings, &DamageError{s.dir, 0, fmt.Sprintf("the log ends at index %d, before its snapshot at %d", last, s.lastSnapshot().index)}
 	case h.term < s.lastTerm():
 		return warnings, &DamageError{s.state.path, 2 * statePage, fmt.Sprintf("term %d is below the log's %d", h.term, s.lastTerm())}
 	}
@@ -295,14 +296,10 @@ func (s *stable) openSnapshots() (warnings []error, err error) {
 
 // openLog builds the map from index to offset.
 func (s *stable) openLog() error {
-	if err := s.findFloor(); err != nil {
-		return err
-	}
-	err := s.read(s.log.Start(), s.log.End(), func(v batch.View, e *pb.Entry) error {
-		if e.GetIndex() <= s.floor.index {
-			return nil // trimmed, but still on disk
-		}
-		if want := s.lastIndex() + 1; e.GetIndex() != want || v.BaseOffset() != s.next(want-1) || e.GetTerm() < s.lastTerm() {
+	s.findFloor()
+	err := s.read(max(s.floor.next, s.log.Start()), s.log.End(), func(v batch.View, e *pb.Entry) error {
+		want := s.lastIndex() + 1
+		if e.GetIndex() != want || v.BaseOffset() != s.next(want-1) || e.GetTerm() < s.lastTerm() {
 			return &DamageError{s.dir, 0, fmt.Sprintf("offset %d holds index %d of term %d, where index %d at offset %d belongs (the snapshots or entries before it are gone)",
 				v.BaseOffset(), e.GetIndex(), e.GetTerm(), want, s.next(want-1))}
 		}
@@ -310,40 +307,47 @@ func (s *stable) openLog() error {
 		s.remember(e)
 		return nil
 	})
-	if err == nil && len(s.slots) == 0 && s.log.End() != s.floor.next {
-		if s.log.End() > s.floor.next {
-			return &DamageError{s.dir, 0, fmt.Sprintf("the log begins at offset %d, after the snapshot's %d", s.log.End(), s.floor.next)}
-		}
-		// The snapshot came from a leader and a crash came before the log was
-		// moved up to it.
-		err = s.log.TruncateFully(s.floor.next)
+	if err != nil {
+		return err
 	}
-	return err
+	if term, err := s.Term(s.lastSnapshot().index); err != nil || term != s.lastSnapshot().term {
+		// A leader's snapshot had come, and a crash before the log was moved
+		// up to it (see install).
+		return s.moveTo(s.lastSnapshot())
+	}
+	if end := s.log.End(); len(s.slots) == 0 && end > s.floor.next {
+		return &DamageError{s.dir, 0, fmt.Sprintf("the log begins at offset %d, after the snapshot's %d", end, s.floor.next)}
+	} else if end < s.floor.next {
+		return s.moveTo(s.floor)
+	}
+	return nil
 }
 
 // findFloor takes the oldest snapshot from which the log goes on. Older ones
 // are left over from a trim that a crash cut off: the log gave its entries
 // away, the directory had not forgotten them yet.
-func (s *stable) findFloor() error {
-	first := uint64(0) // index of the log's first entry
-	if start, end := s.log.Start(), s.log.End(); start < end {
-		_, err := s.readSome(start, start+1, func(_ batch.View, e *pb.Entry) error {
-			if first == 0 {
-				first = e.GetIndex()
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	for len(s.snaps) > 1 && (first == 0 || s.snaps[0].index+1 < first) {
+func (s *stable) findFloor() {
+	for len(s.snaps) > 1 && s.snaps[0].next < s.log.Start() {
 		_ = s.fs.Remove(filepath.Join(s.dir, s.snaps[0].fileName()))
 		s.snaps = s.snaps[1:]
 	}
 	if len(s.snaps) > 0 {
 		s.floor = s.snaps[0]
 	}
+}
+
+// moveTo makes the log begin after a snapshot, with nothing in it.
+func (s *stable) moveTo(m snapshotMeta) error {
+	if err := s.log.TruncateFully(m.next); err != nil {
+		return fmt.Errorf("move metadata log to the snapshot: %w", err)
+	}
+	for _, o := range s.snaps {
+		if o.index != m.index {
+			_ = s.fs.Remove(filepath.Join(s.dir, o.fileName()))
+		}
+	}
+	s.snaps, s.floor = []snapshotMeta{m}, m
+	s.slots, s.tail, s.tailBytes = nil, nil, 0
 	return nil
 }
 
@@ -443,16 +447,9 @@ func (s *stable) install(p *pb.Snapshot) (*meta.Image, error) {
 	if _, err := writeSnapshot(s.fs, s.dir, m, img); err != nil {
 		return nil, err
 	}
-	if err := s.log.TruncateFully(m.next); err != nil {
-		return nil, fmt.Errorf("move metadata log to the snapshot: %w", err)
-	}
-	old := s.snaps
-	s.snaps, s.floor = []snapshotMeta{m}, m
-	s.slots, s.tail, s.tailBytes = nil, nil, 0
-	for _, o := range old {
-		if o.index != m.index {
-			_ = s.fs.Remove(filepath.Join(s.dir, o.fileName()))
-		}
+	// A crash here leaves the old log beside the snapshot; openLog finds out.
+	if err := s.moveTo(m); err != nil {
+		return nil, err
 	}
 	return img, nil
 }

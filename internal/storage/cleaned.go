@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"gregor/internal/batch"
 	"gregor/internal/storage/segment"
@@ -150,61 +151,95 @@ func (l *Log) Replace(old []int64, with *Cleaned) error {
 			return l.ioError(err)
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.reshaping <- struct{}{}
+	defer func() { <-l.reshaping }()
 	if err := l.usable(); err != nil {
 		return err
 	}
-	segs := *l.segs.Load()
-	first := segmentFor(segs, old[0])
-	if first+len(old) >= len(segs) {
-		return fmt.Errorf("%w: %s has no sealed segments at %v", ErrNotFound, l.name, old)
-	}
-	for i, base := range old {
-		if segs[first+i].Base() != base {
-			return fmt.Errorf("%w: %s has no segment at %d", ErrNotFound, l.name, base)
+	gone, next, err := l.sealedAt(old, with)
+	if err != nil {
+		if with != nil {
+			_ = with.Discard()
 		}
+		return err
 	}
-	if with != nil && with.seg.Base() != old[0] {
-		return fmt.Errorf("%w: the cleaned segment begins at %d, the first old one at %d", ErrInvalidBatch, with.seg.Base(), old[0])
-	}
-	gone := segs[first : first+len(old) : first+len(old)]
-	if with != nil {
-		with.seg.SetNext(segs[first+len(old)].Base())
-		if err := with.seg.Rename(segment.SwapSuffix); err != nil {
-			return l.ioError(err)
-		}
-		if err := l.dir.fs.SyncDir(l.path); err != nil {
-			l.dir.fail(err)
-			return l.dir.Err()
-		}
-	}
-	// The snapshot at the first base stays with the new segment.
-	if err := l.renameAwayLocked(gone, false); err != nil {
+	if err := l.swap(gone, next, with); err != nil {
 		return l.ioError(err)
 	}
-	for i, s := range gone {
-		if i > 0 || with == nil {
-			err := l.dir.fs.Remove(filepath.Join(l.path, segment.FileName(s.Base(), segment.SnapshotSuffix)))
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return l.ioError(err)
-			}
-		}
-	}
-	next := append([]*segment.Segment(nil), segs[:first]...)
+	l.mu.Lock()
+	segs := *l.segs.Load()
+	first := slices.Index(segs, gone[0])
+	list := append([]*segment.Segment(nil), segs[:first]...)
 	if with != nil {
-		if err := with.seg.Rename(""); err != nil {
-			return l.ioError(err)
-		}
-		next = append(next, with.seg)
+		list = append(list, with.seg)
 	}
-	next = append(next, segs[first+len(old):]...)
-	l.publishLocked(next)
+	l.publishLocked(append(list, segs[first+len(gone):]...))
+	l.dirtyDir = true
+	l.mu.Unlock()
+	l.removeSegments(gone)
 	if with != nil {
 		with.h.Release()
 	}
 	l.dir.markDirty(l)
 	return nil
+}
+
+// sealedAt finds the segments to replace and the base of what follows them.
+func (l *Log) sealedAt(old []int64, with *Cleaned) (gone []*segment.Segment, next int64, err error) {
+	segs := *l.segs.Load()
+	if len(old) == 0 {
+		return nil, 0, fmt.Errorf("%w: nothing to replace", ErrNotFound)
+	}
+	first := segmentFor(segs, old[0])
+	if first+len(old) >= len(segs) {
+		return nil, 0, fmt.Errorf("%w: %s has no sealed segments at %v", ErrNotFound, l.name, old)
+	}
+	for i, base := range old {
+		if segs[first+i].Base() != base {
+			return nil, 0, fmt.Errorf("%w: %s has no segment at %d", ErrNotFound, l.name, base)
+		}
+	}
+	next = segs[first+len(old)].Base()
+	l.mu.Lock()
+	sealed := l.sealedUpTo
+	l.mu.Unlock()
+	if next > sealed {
+		return nil, 0, fmt.Errorf("%w: the segments of %s below %d are not sealed yet", ErrNotFound, l.name, next)
+	}
+	if with != nil && with.seg.Base() != old[0] {
+		return nil, 0, fmt.Errorf("%w: the cleaned segment begins at %d, the first old one at %d", ErrInvalidBatch, with.seg.Base(), old[0])
+	}
+	return segs[first : first+len(old) : first+len(old)], next, nil
+}
+
+// swap does the renames; each stage is durable before the next.
+func (l *Log) swap(gone []*segment.Segment, next int64, with *Cleaned) error {
+	path := l.dirPath()
+	if with != nil {
+		with.seg.SetNext(next)
+		if err := with.seg.Rename(segment.SwapSuffix); err != nil {
+			return err
+		}
+		if err := l.dir.fs.SyncDir(path); err != nil {
+			return err
+		}
+	}
+	if err := l.renameAway(gone, false); err != nil {
+		return err
+	}
+	for i, s := range gone {
+		if i == 0 && with != nil {
+			continue // the snapshot at the first base stays with the new segment
+		}
+		err := l.dir.fs.Remove(filepath.Join(path, segment.FileName(s.Base(), segment.SnapshotSuffix)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := l.dir.fs.SyncDir(path); err != nil || with == nil {
+		return err
+	}
+	return with.seg.Rename("")
 }
 
 // finish writes and syncs the files of a cleaned segment.

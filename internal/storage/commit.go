@@ -253,9 +253,6 @@ func (d *Dir) full(full bool) {
 		return
 	}
 	if d.noSpace.CompareAndSwap(!full, full) {
-		if !full {
-			d.keepReserve()
-		}
 		d.cfg.Events.noSpace(d.path, full)
 	}
 }

@@ -62,6 +62,7 @@ type Dir struct {
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
 	noSpace       atomic.Bool
+	reserved      atomic.Bool  // the reserve file holds its blocks
 	foreign       atomic.Int64 // appends to logs that are not durable, since the last syncfs
 
 	mu       sync.Mutex

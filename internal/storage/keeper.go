@@ -26,6 +26,7 @@ type keeper struct {
 	wake     chan struct{} // capacity 1
 	// what the checkpoint files hold, to leave them alone when nothing changed
 	written map[string]string
+	scrub   scrubAt
 }
 
 // sealJob finishes a segment that was rolled: base is the next one's, snapshot
@@ -318,6 +319,9 @@ func (d *Dir) closeIdle(now time.Time) {
 		}
 	}
 	d.files.CloseIdle(now.Add(-d.cfg.IdleClose))
+	if !d.reserved.Load() {
+		d.keepReserve()
+	}
 }
 
 func (d *Dir) openLogs() []*Log {

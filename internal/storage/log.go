@@ -47,6 +47,9 @@ type Log struct {
 	epochs *epoch.Cache
 
 	opening chan struct{} // one at a time wakes the log; capacity 1
+	// reshaping: one at a time takes segments out of the log; capacity 1, and
+	// before mu. Syncs happen beneath it.
+	reshaping chan struct{}
 
 	mu        sync.Mutex
 	path      string
@@ -78,7 +81,7 @@ type Log struct {
 }
 
 func (d *Dir) newLog(n Name, id [16]byte, c LogConfig) *Log {
-	l := &Log{dir: d, name: n, id: id, slot: -1, opening: make(chan struct{}, 1),
+	l := &Log{dir: d, name: n, id: id, slot: -1, opening: make(chan struct{}, 1), reshaping: make(chan struct{}, 1),
 		path: filepath.Join(d.path, n.String()), epochs: &epoch.Cache{}, producers: producer.NewTable()}
 	l.unstable.Store(-1)
 	c = c.withDefaults()
@@ -375,7 +378,9 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 	if pooled != nil {
 		copyBuffers.Put(pooled)
 	}
-	l.dir.full(false)
+	if l.dir.noSpace.Load() && !cfg.Reserve {
+		l.dir.full(false)
+	}
 	l.dirtyLocked(l.active)
 	return nil
 }

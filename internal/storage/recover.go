@@ -145,6 +145,11 @@ func (r *recovering) scan(bases []int64) error {
 		if got.Good < got.Size {
 			return r.cut(s, got, bases[i+1:])
 		}
+		if i+1 < len(bases) && r.end < bases[i+1] && r.end >= r.durable && !r.mayHaveGaps() {
+			// Writes that were not synced: the end of this segment is gone,
+			// a later one is there. What it follows is lost.
+			return r.cut(s, got, bases[i+1:])
+		}
 		if i+1 < len(bases) && r.end < bases[i+1] && r.end < r.durable && len(got.Damage) == 0 && !r.mayHaveGaps() {
 			r.damaged(&CorruptError{Path: s.Path(segment.LogSuffix), Pos: got.Good, Offset: r.end, Next: bases[i+1], Reason: "the segment ends before the next one begins"})
 		}
@@ -201,7 +206,8 @@ func (r *recovering) dropSegments(bases []int64) error {
 			return err
 		}
 	}
-	return nil
+	// Durable before anything is appended, or it might come back behind that.
+	return l.dir.fs.SyncDir(l.path)
 }
 
 // setAside copies bytes that are about to be cut to a file of their own.

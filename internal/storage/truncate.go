@@ -26,6 +26,8 @@ func (l *Log) TruncateTo(off int64) error {
 	if off <= l.start.Load() {
 		return l.TruncateFully(off)
 	}
+	l.reshaping <- struct{}{}
+	defer func() { <-l.reshaping }()
 	err := l.lower(off, l.start.Load())
 	var s *segment.Segment
 	if err == nil {
@@ -34,7 +36,9 @@ func (l *Log) TruncateTo(off int64) error {
 	if err == nil {
 		// Durable before anything is appended: were it lost in a power cut and
 		// later appends not, old batches could stand behind new ones.
-		err = s.Sync()
+		if err = s.Sync(); err == nil {
+			err = l.dir.fs.SyncDir(l.dirPath())
+		}
 	}
 	l.mu.Lock()
 	l.truncating = false
@@ -71,7 +75,10 @@ func (l *Log) truncate(off int64) (*segment.Segment, error) {
 	l.sealedUpTo = min(l.sealedUpTo, s.Base())
 	l.dirtyLocked(s)
 	if keep < len(segs) {
-		l.removeSegmentsLocked(segs[keep:], true)
+		if err := l.renameAway(segs[keep:], true); err != nil {
+			return nil, err
+		}
+		l.removeSegments(segs[keep:])
 	}
 	if l.hw.Load() > end {
 		l.hw.Store(end)
@@ -150,27 +157,40 @@ func (l *Log) TruncateFully(start int64) error {
 	if err := l.wake(); err != nil {
 		return err
 	}
+	l.reshaping <- struct{}{}
+	defer func() { <-l.reshaping }()
 	err := l.lower(start, start)
+	if err == nil {
+		err = l.restartAt(start)
+	}
+	if err == nil {
+		err = l.dir.fs.SyncDir(l.dirPath())
+	}
+	l.mu.Lock()
+	l.truncating = false
+	l.mu.Unlock()
+	l.dir.markDirty(l)
+	return l.ioError(err)
+}
+
+func (l *Log) restartAt(start int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.truncating = false
-	if err != nil {
-		return l.ioError(err)
-	}
 	if err := l.usable(); err != nil {
 		return err
 	}
 	segs := *l.segs.Load()
 	l.dropHandleLocked()
-	if err := l.renameAwayLocked(segs, true); err != nil {
-		return l.ioError(err)
+	if err := l.renameAway(segs, true); err != nil {
+		return err
 	}
 	s, err := segment.Create(l.dir.segmentConfig(l, l.cfg.Load()), l.path, start, "")
 	if err != nil {
-		return l.ioError(err)
+		return err
 	}
 	l.active = s
 	l.publishLocked([]*segment.Segment{s})
+	l.removeSegments(segs)
 	l.start.Store(start)
 	l.end.Store(start)
 	l.flushed.Store(start)
@@ -181,7 +201,6 @@ func (l *Log) TruncateFully(start int64) error {
 	l.producers.Clear()
 	l.noteUnstableLocked()
 	l.dirtyDir = true
-	l.dir.markDirty(l)
 	return nil
 }
 
@@ -219,18 +238,9 @@ func (l *Log) incrementStartLocked(off int64) error {
 	return nil
 }
 
-// removeSegmentsLocked takes segments that are no longer listed out of the
-// way. A rename that fails is left to the next start.
-func (l *Log) removeSegmentsLocked(segs []*segment.Segment, snapshots bool) {
-	if err := l.renameAwayLocked(segs, snapshots); err != nil {
-		_ = l.ioError(err)
-	}
-}
-
-// renameAwayLocked renames segments to .deleted and removes them after
-// file.delete.delay.ms; readers that hold them go on reading.
-func (l *Log) renameAwayLocked(segs []*segment.Segment, snapshots bool) error {
-	at := time.Now().Add(max(l.cfg.Load().FileDeleteDelay, 0))
+// renameAway gives segments the suffix .deleted; readers that hold them, and
+// those that still find them listed, go on reading.
+func (l *Log) renameAway(segs []*segment.Segment, snapshots bool) error {
 	for _, s := range segs {
 		if snapshots {
 			path := filepath.Join(l.path, segment.FileName(s.Base(), segment.SnapshotSuffix))
@@ -241,10 +251,16 @@ func (l *Log) renameAwayLocked(segs []*segment.Segment, snapshots bool) error {
 		if err := s.Rename(segment.DeletedSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+	}
+	return nil
+}
+
+// removeSegments removes what renameAway renamed, after file.delete.delay.ms.
+func (l *Log) removeSegments(segs []*segment.Segment) {
+	at := time.Now().Add(max(l.cfg.Load().FileDeleteDelay, 0))
+	for _, s := range segs {
 		l.dir.keeper.removeSegmentLater(s, at)
 	}
-	l.dirtyDir = true
-	return nil
 }
 
 // Retain deletes what retention lets go (the directory calls it regularly)
@@ -254,6 +270,8 @@ func (l *Log) Retain(now time.Time) (int, error) {
 	if err := l.wake(); err != nil {
 		return 0, err
 	}
+	l.reshaping <- struct{}{}
+	defer func() { <-l.reshaping }()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -280,11 +298,13 @@ func (l *Log) Retain(now time.Time) (int, error) {
 	}
 	gone := segs[:n:n]
 	l.publishLocked(segs[n:len(segs):len(segs)])
-	l.removeSegmentsLocked(gone, true)
 	if moved {
 		l.dir.cfg.Events.startMoved(l, next)
 	}
-	return n, nil
+	err := l.renameAway(gone, true) // what a failure leaves, the next start deletes
+	l.removeSegments(gone)
+	l.dirtyDir = true
+	return n, l.ioError(err)
 }
 
 // expiredLocked counts the oldest segments that may go.

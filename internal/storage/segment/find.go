@@ -694,3 +694,48 @@ func (s *Segment) CheckAll(h vfs.File) error {
 	}
 	return nil
 }
+
+// Scrub reads and checks batches from position pos (a boundary; 0 to begin)
+// until max bytes were read, and returns where it stopped. Damage is noted by
+// reading the segment whole. What nobody read before leaves the page cache
+// again.
+func (s *Segment) Scrub(pos, max int64) (int64, error) {
+	h, err := s.File()
+	if err != nil {
+		return pos, err
+	}
+	defer h.Release()
+	size, _ := s.Tail()
+	for _, d := range s.Damages() {
+		if d.Pos <= pos && pos < d.End {
+			pos = d.End
+		} else if d.Pos > pos {
+			size = min(size, d.Pos)
+			break
+		}
+	}
+	if pos >= size {
+		return pos, nil
+	}
+	end := pos
+	_, reason, err := Walk(h, pos, size, s.base, true, func(p int64, v batch.View) error {
+		end = p + int64(v.Size())
+		if end-pos >= max {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil {
+		return pos, err
+	}
+	if reason != "" {
+		if err := s.Rebuild(reason); err != nil {
+			return pos, err
+		}
+		return end + 1, nil // within the hole; the next round steps over it
+	}
+	if cold, any := s.unchecked(pos, end); any && cold.from == pos && cold.upTo == end {
+		h.DropCache(pos, end-pos)
+	}
+	return end, nil
+}
