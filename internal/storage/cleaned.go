@@ -62,6 +62,7 @@ type Cleaned struct {
 	pending []batch.View
 	size    int64
 	next    int64
+	done    bool // replaced or discarded
 }
 
 const cleanedBuffer = 1 << 20
@@ -134,8 +135,11 @@ func (c *Cleaned) Size() int64 { return c.size }
 
 // Discard removes the files of a segment that will not be used.
 func (c *Cleaned) Discard() error {
-	c.h.Release()
-	c.seg.Remove()
+	if !c.done {
+		c.done = true
+		c.h.Release()
+		c.seg.Remove()
+	}
 	return nil
 }
 
@@ -156,6 +160,7 @@ func (l *Log) Replace(old []int64, with *Cleaned) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
+	l.dir.sealAll() // what was rolled just now, too
 	gone, next, err := l.sealedAt(old, with)
 	if err != nil {
 		if with != nil {
@@ -178,6 +183,7 @@ func (l *Log) Replace(old []int64, with *Cleaned) error {
 	l.mu.Unlock()
 	l.removeSegments(gone)
 	if with != nil {
+		with.done = true
 		with.h.Release()
 	}
 	l.dir.markDirty(l)
@@ -215,6 +221,11 @@ func (l *Log) sealedAt(old []int64, with *Cleaned) (gone []*segment.Segment, nex
 // swap does the renames; each stage is durable before the next.
 func (l *Log) swap(gone []*segment.Segment, next int64, with *Cleaned) error {
 	path := l.dirPath()
+	// Gaps in offsets are believed below the durable point only.
+	pt := point{l.flushed.Load(), l.start.Load(), l.hw.Load()}
+	if err := l.dir.points.set(l.key(), pt, true); err != nil {
+		return err
+	}
 	if with != nil {
 		with.seg.SetNext(next)
 		if err := with.seg.Rename(segment.SwapSuffix); err != nil {
