@@ -70,11 +70,8 @@ type Cleaned struct {
 	pending []batch.View
 	size    int64
 	next    int64
-<<<<<<< HEAD
-	done    bool // replaced or discarded
-=======
+	done    bool   // replaced or discarded
 	cuts    uint64 // the log's, when what it replaces was read
->>>>>>> main
 }
 
 const cleanedBuffer = 1 << 20
