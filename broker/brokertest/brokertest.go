@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package brokertest gives a Go test a broker in one line: the real one, over
+// a real socket, with its data in memory unless asked otherwise, and with
+// faults on demand.
+//
+//	func TestOrders(t *testing.T) {
+//		b := brokertest.Start(t)
+//		client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
+//		...
+//		b.Fail(kmsg.Produce, kerr.NotEnoughReplicas, 2) // the next two
+//		b.CutPower()                                    // what was not synced is lost
+//		b.Restart()
+//	}
+//
+// The broker stops when the test ends. The address stays the same across
+// restarts. Methods fail the test when they cannot do what they say; they may
+// be called from any goroutine but for CutPower, Kill and Restart, which
+// belong to one.
+package brokertest
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/config"
+	"gregor/internal/node"
+	"gregor/internal/vfs"
+)
+
+// Option changes how a broker is started.
+type Option func(*options)
+
+type options struct {
+	disk      string
+	overrides []string
+	seed      uint64
+	log       io.Writer
+}
+
+// OnDisk keeps the data in files, in a directory of the test's own.
+func OnDisk(t testing.TB) Option { return func(o *options) { o.disk = t.TempDir() } }
+
+// Override sets a property, as key=value.
+func Override(kv string) Option { return func(o *options) { o.overrides = append(o.overrides, kv) } }
+
+// Seed decides what power cuts leave behind; without it every cut is drawn
+// anew and the seed is logged.
+func Seed(seed uint64) Option { return func(o *options) { o.seed = seed } }
+
+// Log writes the broker's lines to w instead of the test's output.
+func Log(w io.Writer) Option { return func(o *options) { o.log = w } }
+
+// Broker is a broker under test.
+type Broker struct {
+	t      testing.TB
+	o      options
+	addr   string
+	mem    *vfs.Mem // nil on disk
+	disk   *vfs.Faulty
+	node   *node.Node // nil while it is down
+	faults *faults
+	random *rand.Rand
+}
+
+// Start starts a broker and has it stopped when the test ends.
+func Start(t testing.TB, opts ...Option) *Broker {
+	t.Helper()
+	o := options{seed: rand.Uint64(), log: t.Output()}
+	for _, f := range opts {
+		f(&o)
+	}
+	b := &Broker{t: t, o: o, faults: newFaults(), random: rand.New(rand.NewPCG(o.seed, 0)), addr: freeAddr(t)}
+	if o.disk == "" {
+		b.mem = vfs.NewMem()
+	}
+	t.Logf("brokertest: seed %d", o.seed)
+	b.start()
+	t.Cleanup(func() {
+		if b.node != nil {
+			b.Stop()
+		}
+	})
+	return b
+}
+
+// freeAddr finds a port that the broker keeps across restarts.
+func freeAddr(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func (b *Broker) start() {
+	b.t.Helper()
+	var below vfs.FS = vfs.OS()
+	dir := filepath.Join(b.o.disk, "data")
+	if b.mem != nil {
+		below, dir = b.mem, "/data"
+	}
+	b.disk = vfs.NewFaulty(below)
+	s, err := config.Load(config.Options{SingleNode: true, Overrides: append([]string{
+		"listeners=PLAINTEXT://" + b.addr, "log.dirs=" + dir, "gregor.http.listener=none",
+	}, b.o.overrides...)})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.node = node.New(node.Config{
+		Settings: s, FS: b.disk, Log: slog.NewTextHandler(b.o.log, &slog.HandlerOptions{Level: slog.LevelDebug}), Around: b.faults.around,
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := b.node.Start(ctx); err != nil {
+		b.node = nil
+		b.t.Fatalf("start the broker: %v", err)
+	}
+}
+
+// Addr is where clients connect to, as host:port.
+func (b *Broker) Addr() string { return b.addr }
+
+// Stop stops the broker cleanly; Restart starts it again.
+func (b *Broker) Stop() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	n := b.node
+	b.node = nil
+	if err := n.Close(ctx); err != nil {
+		b.t.Errorf("stop the broker: %v", err)
+	}
+}
+
+// Restart starts the broker after Stop, Kill or CutPower, or stops it first.
+func (b *Broker) Restart() {
+	b.t.Helper()
+	if b.node != nil {
+		b.Stop()
+	}
+	b.start()
+}
+
+// Kill ends the broker as kill -9 would: what was written stays written.
+func (b *Broker) Kill() {
+	n := b.node
+	b.node = nil
+	if b.mem != nil {
+		b.mem.Kill()
+	}
+	n.Kill()
+}
+
+// CutPower ends the broker as a power cut would: of what was not synced, a
+// random part is lost or torn. Only in memory.
+func (b *Broker) CutPower() {
+	b.t.Helper()
+	if b.mem == nil {
+		b.t.Fatal("brokertest: power can be cut in memory only")
+	}
+	b.mem.Kill() // first: what is acknowledged from now on would not be in the clone
+	left := b.mem.CrashClone(b.random.Int64N)
+	b.Kill()
+	b.mem = left
+}
+
+// FillDisk leaves no room on the disk; FreeDisk gives it back.
+func (b *Broker) FillDisk() { b.disk.Limit(0) }
+
+// FreeDisk undoes FillDisk.
+func (b *Broker) FreeDisk() { b.disk.Limit(-1) }
+
+// Disk is the file system that the running broker uses, for faults of other
+// kinds. A restart makes it anew.
+func (b *Broker) Disk() *vfs.Faulty { return b.disk }
+
+// Delay holds every request of a key up by d; 0 ends it.
+func (b *Broker) Delay(key kmsg.Key, d time.Duration) { b.faults.delay(int16(key), d) }
+
+// Fail answers the next times requests of a key with an error, in every place
+// of the answer that has a code; times < 0: all, until Fail with 0 times.
+func (b *Broker) Fail(key kmsg.Key, err *kerr.Error, times int) { b.faults.fail(int16(key), err, times) }
+
+// Drop closes the connection instead of serving the next times requests of a
+// key; times < 0: all, until Drop with 0 times.
+func (b *Broker) Drop(key kmsg.Key, times int) { b.faults.fail(int16(key), nil, times) }
+
+// Topic creates a topic.
+func (b *Broker) Topic(name string, partitions int32, configs ...string) {
+	b.t.Helper()
+	if err := createTopic(b.addr, name, partitions, configs); err != nil {
+		b.t.Fatalf("create topic %s: %v", name, err)
+	}
+}
