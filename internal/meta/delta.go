@@ -106,7 +106,7 @@ func Diff(old, after *Image) *Delta {
 		Topics:      diffTrees(old.topics, after.topics, func(a, b *Topic) bool { return a.equal(b) }),
 		Brokers:     diffTrees(old.brokers, after.brokers, func(a, b *Broker) bool { return a.equal(b) }),
 		Controllers: diffTrees(old.controllers, after.controllers, func(a, b *Controller) bool { return a.equal(b) }),
-		Configs:     diffTrees(old.configs, after.configs, func(a, b Settings) bool { return slices.Equal(a, b) }),
+		Configs:     diffTrees(old.configs, after.configs, slices.Equal[Settings]),
 		Features:    diffTrees(old.features, after.features, func(a, b int16) bool { return a == b }),
 	}
 }
@@ -133,7 +133,7 @@ func diffTrees[K, V any](a, b tree[K, V], same func(x, y V) bool) (keys []K) {
 		}
 		keys = append(keys, ka)
 	}
-	for ; ok; kb, vb, ok = next() {
+	for ; ok; kb, _, ok = next() {
 		keys = append(keys, kb)
 	}
 	return keys

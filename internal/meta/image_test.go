@@ -136,8 +136,8 @@ func TestRandomHistory(t *testing.T) {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			diff := Diff(img, next)
-			if real := changedNames(d); !reflect.DeepEqual(real, changedNames(diff)) {
-				t.Fatalf("seed %d: delta %v, diff %v", seed, real, changedNames(diff))
+			if got := changedNames(d); !reflect.DeepEqual(got, changedNames(diff)) {
+				t.Fatalf("seed %d: delta %v, diff %v", seed, got, changedNames(diff))
 			}
 			img = next
 		}

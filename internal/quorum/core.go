@@ -30,6 +30,7 @@ type core struct {
 	leading  bool
 	term     uint64
 	announce bool // leading was told
+	follower bool // following was told, since leading last was
 
 	sequence uint64
 	waiting  map[uint64]*meta.Proposal // by sequence; proposed in term by this voter
@@ -190,8 +191,10 @@ func (c *core) follow(s *raft.SoftState) {
 // retire ends this node's leadership, if it had one.
 func (c *core) retire() {
 	c.leading = false
-	if c.announce {
-		c.announce = false
+	// A node that never led tells once it knows who does: until then nobody can
+	// say whether it will.
+	if c.announce || !c.follower && c.leader != raft.None && c.leader != c.id {
+		c.announce, c.follower = false, true
 		c.hooks.following()
 	}
 	waiting := c.waiting
@@ -214,7 +217,7 @@ func (c *core) lead() {
 	if last := c.st.lastIndex(); c.applied != last || c.st.lastTerm() != st.GetTerm() {
 		return
 	}
-	c.leading, c.term, c.announce = true, st.GetTerm(), true
+	c.leading, c.term, c.announce, c.follower = true, st.GetTerm(), true, false
 	c.hooks.leading(c.term, c.image)
 }
 

@@ -207,7 +207,7 @@ func (n *simNode) work() {
 		if err != nil {
 			n.s.fatalf("node %d, entry %d: %v", n.i, i, err)
 		}
-		what := fmt.Sprint(es[0].GetTerm(), " ", es[0].GetData())
+		what := fmt.Sprint(es[0].GetTerm(), " ", string(es[0].GetData()))
 		if old, ok := n.s.entries[i]; ok && old != what {
 			n.s.fatalf("node %d applied at index %d %s, somebody else %s", n.i, i, what, old)
 		}

@@ -23,10 +23,6 @@ const (
 	entryVoters entryKind = 2 // a change of voters, in Raft's own bytes
 )
 
-// maxEntryBytes bounds the records of one entry, below Raft's bound on a
-// message, so that one entry never delays heartbeats for long.
-const maxEntryBytes = 1<<20 - 4<<10
-
 // change is the decoded data of an entryChange.
 type change struct {
 	sequence uint64 // of the proposal, among those of the entry's term

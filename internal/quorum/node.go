@@ -162,7 +162,7 @@ func Open(cfg Config) (*Node, error) {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), st.state.close())
 	}
 	n.status.Store(&Status{ID: n.core.id})
-	n.published.start(n.core.image)
+	n.published.start()
 	if n.core.image.Version() > 0 {
 		n.published.add(n.core.image, meta.Diff(meta.Empty(), n.core.image))
 	}

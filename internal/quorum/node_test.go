@@ -509,3 +509,63 @@ func TestLargeChange(t *testing.T) {
 		}
 	})
 }
+
+// TestSlowPublisher: a follower of metadata that is behind gets the changes in
+// one line without gaps, merged where there are too many.
+func TestSlowPublisher(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		release := make(chan struct{})
+		last, calls := meta.Empty(), 0
+		r.ctl = controller.New(controller.Config{})
+		cfg := r.cfg
+		cfg.FS, cfg.Log, cfg.Controller = r.fs, r.log, r.ctl
+		cfg.Publish = func(img *meta.Image, d *meta.Delta) {
+			<-release
+			if d.Old.Version() != last.Version() || d.New != img || img.Version() <= last.Version() {
+				t.Errorf("from %d to %d after %d", d.Old.Version(), d.New.Version(), last.Version())
+			}
+			for _, name := range d.Features {
+				if d.Old.Feature(name) == d.New.Feature(name) {
+					t.Errorf("%s did not change", name)
+				}
+			}
+			last = img
+			calls++
+		}
+		var err error
+		if r.node, err = Open(cfg); err != nil {
+			t.Fatal(err)
+		}
+		r.ctl.Start(r.node)
+		const changes = 3*maxQueued + 7
+		var version int64
+		for i := range changes {
+			name := fmt.Sprint("f", i)
+			if version, err = r.ctl.Submit(t.Context(), name, func(*meta.Image) ([]meta.Record, error) {
+				return []meta.Record{meta.FeatureRecord{Name: name, Level: 1}}, nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r.node.Image().Version() != 0 {
+			t.Error("shown before it was published")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		if err := r.node.Await(ctx, version); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waited for what is not published: %v", err)
+		}
+		cancel()
+		close(release)
+		if err := r.node.Await(t.Context(), version); err != nil {
+			t.Fatal(err)
+		}
+		if img := r.node.Image(); img != last || img.Feature("f0") != 1 || img.Feature(fmt.Sprint("f", changes-1)) != 1 || calls > maxQueued+2 {
+			t.Errorf("%d calls", calls)
+		}
+		if err := r.close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -32,7 +32,7 @@ type publishedImage struct {
 // maxQueued bounds the changes kept apart; beyond it they are merged.
 const maxQueued = 256
 
-func (p *publication) start(img *meta.Image) {
+func (p *publication) start() {
 	p.wake = make(chan struct{}, 1)
 	p.gate = make(chan struct{})
 	p.done = make(chan struct{})

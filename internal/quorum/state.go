@@ -114,7 +114,8 @@ func (s *stateFile) create(h hardState) error {
 		return fmt.Errorf("format metadata directory: %w", err)
 	}
 	b := make([]byte, 6*statePage)
-	page := s.founding.encode()
+	fd := s.founding
+	page := fd.encode()
 	copy(b, page)
 	copy(b[statePage:], page)
 	hard := h.encode()

@@ -155,7 +155,7 @@ func TestDecidesOnPending(t *testing.T) {
 		if r := <-early; r.err != nil || r.version != 2 {
 			t.Errorf("%+v", r)
 		}
-		if r := <-second; r.err != refusal {
+		if r := <-second; !errors.Is(r.err, refusal) {
 			t.Errorf("%+v", r)
 		}
 		if l.img.ClusterID() != "c" {

@@ -233,7 +233,7 @@ func TestPlacement(t *testing.T) {
 	t.Parallel()
 	img := meta.Empty()
 	for i := range int32(6) {
-		img = with(t, img, meta.BrokerRecord{Broker: meta.Broker{ID: i, Rack: string(rune('a' + i%3)), Fenced: i == 5}})
+		img = with(t, img, meta.BrokerRecord{Broker: meta.Broker{ID: i, Rack: string('a' + i%3), Fenced: i == 5}})
 	}
 	p := newPlacer(img, new(counter))
 	if err := p.check(6); err != nil {
