@@ -109,7 +109,7 @@ var brokerTable = []Property{
 		Doc: "Longest life of a SASL session before the client must authenticate again.",
 	},
 	{
-		Name: "controlled.shutdown.enable", Type: Boolean, Default: "true", Importance: Medium,
+		Name: "controlled.shutdown.enable", Type: Boolean, Default: "true", Importance: Medium, Standing: Kept,
 		Doc: "Hand leaderships over before stopping.",
 	},
 	{
@@ -496,7 +496,7 @@ var brokerTable = []Property{
 		Doc: "How long a starting broker tries to register before it gives up.",
 	},
 	{
-		Name: "inter.broker.listener.name", Type: String, Null: true, Importance: Medium,
+		Name: "inter.broker.listener.name", Type: String, Null: true, Importance: Medium, Standing: Kept,
 		Doc: "The listener that brokers use among themselves. Not set, `security.inter.broker.protocol` chooses.",
 	},
 	{
@@ -631,12 +631,12 @@ var brokerTable = []Property{
 	},
 	{
 		Name: "log.flush.scheduler.interval.ms", Type: Long, Default: "9223372036854775807", Importance: High,
-		Doc: "How often logs are looked at for a flush by time.",
+		Doc: "Stands in for `log.flush.interval.ms` where that is not set.",
 	},
 	{
-		Name: "log.flush.start.offset.checkpoint.interval.ms", Type: Int, Default: "60000", Importance: High,
+		Name: "log.flush.start.offset.checkpoint.interval.ms", Type: Int, Default: "60000", Importance: High, Standing: NoEffect,
 		Valid: atLeast(0),
-		Doc:   "How often the first offsets of the logs are written down.",
+		Doc:   "How often the first offsets of the logs are written down; `log.flush.offset.checkpoint.interval.ms` decides for all checkpoints.",
 	},
 	{
 		Name: "log.index.interval.bytes", Type: Int, Default: "4096", Importance: Medium, Mode: ClusterWide,
@@ -649,7 +649,7 @@ var brokerTable = []Property{
 		Doc:   "Largest size of an index file; a segment whose index is full is rolled.",
 	},
 	{
-		Name: "log.initial.task.delay.ms", Type: Long, Default: "30000", Importance: Low, Internal: true,
+		Name: "log.initial.task.delay.ms", Type: Long, Default: "30000", Importance: Low, Internal: true, Standing: NoEffect,
 		Valid: atLeast(0),
 		Doc:   "How long after the start retention, flushing and checkpoints begin.",
 	},
@@ -846,9 +846,9 @@ var brokerTable = []Property{
 		Doc:   "Partitions of topics that are created automatically or with count -1.",
 	},
 	{
-		Name: "num.recovery.threads.per.data.dir", Type: Int, Default: "2", Importance: High, Mode: ClusterWide,
+		Name: "num.recovery.threads.per.data.dir", Type: Int, Default: "2", Importance: High, Mode: ClusterWide, Standing: NoEffect,
 		Valid: atLeast(1),
-		Doc:   "Logs of one directory that are recovered at the same time.",
+		Doc:   "Logs of one directory that are recovered at the same time. Gregor opens logs when they are first used, so a start does not wait for them.",
 	},
 	{
 		Name: "num.replica.alter.log.dirs.threads", Type: Int, Null: true, Importance: High, Standing: NoEffect,
@@ -912,7 +912,7 @@ var brokerTable = []Property{
 		Doc:   "What this process is: `broker`, `controller`, or both.",
 	},
 	{
-		Name: "producer.id.expiration.check.interval.ms", Type: Int, Default: "600000", Importance: Low, Internal: true,
+		Name: "producer.id.expiration.check.interval.ms", Type: Int, Default: "600000", Importance: Low, Internal: true, Standing: NoEffect,
 		Valid: atLeast(1),
 		Doc:   "How often producers that fell silent are looked for.",
 	},
@@ -1110,8 +1110,8 @@ var brokerTable = []Property{
 		Doc: "How long a follower's fetch waits for data.",
 	},
 	{
-		Name: "replica.high.watermark.checkpoint.interval.ms", Type: Long, Default: "5000", Importance: High,
-		Doc: "How often high watermarks are written down.",
+		Name: "replica.high.watermark.checkpoint.interval.ms", Type: Long, Default: "5000", Importance: High, Standing: NoEffect,
+		Doc: "How often high watermarks are written down; `log.flush.offset.checkpoint.interval.ms` decides for all checkpoints.",
 	},
 	{
 		Name: "replica.lag.time.max.ms", Type: Long, Default: "30000", Importance: High, Standing: Kept,
@@ -1602,7 +1602,7 @@ var brokerTable = []Property{
 		Doc:   "How long a silent transactional id is remembered.",
 	},
 	{
-		Name: "unclean.leader.election.enable", Type: Boolean, Default: "false", Importance: High, Mode: ClusterWide,
+		Name: "unclean.leader.election.enable", Type: Boolean, Default: "false", Importance: High, Mode: ClusterWide, Standing: Kept,
 		Doc: "Permit a replica that is not in sync to become leader, at the price of lost records, for topics without their own.",
 	},
 	{

@@ -196,7 +196,7 @@ var topicTable = []Property{
 		Doc:   "Time after which a segment is rolled though it is not full.",
 	},
 	{
-		Name: "unclean.leader.election.enable", Type: Boolean, Default: "false", Importance: Medium, Mode: ClusterWide,
+		Name: "unclean.leader.election.enable", Type: Boolean, Default: "false", Importance: Medium, Mode: ClusterWide, Standing: Kept,
 		From: []Synonym{{"unclean.leader.election.enable", 1}},
 		Doc:  "Permit a replica that is not in sync to become leader, at the price of lost records.",
 	},

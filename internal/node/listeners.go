@@ -88,11 +88,13 @@ func (n *Node) serve(context.Context) error {
 	n.server = wire.NewServer(wire.Config{
 		Handler: handler, Kind: n.api.Kind,
 		MaxRequestBytes: b.Network.MaxRequestBytes, BufferBytes: max(b.Network.MaxQueuedBytes, 0),
-		MaxConnections: b.Network.MaxConnections, MaxPerIP: b.Network.MaxConnectionsPerIP, PerIP: b.Network.MaxPerIPOverrides,
 		IdleAfter:  b.Network.IdleTimeout,
 		SendBuffer: max(b.Network.SendBuffer, 0), ReceiveBuffer: max(b.Network.ReceiveBuffer, 0),
+		Short:  n.memory.Short,
 		Events: wireEvents(n.logs.Logger(logWire)), Metrics: n.wireMetrics(),
 	})
+	n.server.SetLimits(connectionLimits(b))
+	n.live.Subscribe(func(_, now *config.Broker) { n.server.SetLimits(connectionLimits(now)) })
 	for _, l := range n.listeners {
 		n.serving.Go(func() {
 			if err := n.server.Serve(l, l.name); err != nil {
@@ -103,4 +105,17 @@ func (n *Node) serve(context.Context) error {
 	n.ticker = startTicker(n)
 	n.startCleaner()
 	return nil
+}
+
+// connectionLimits gives the settings of connections in the network's terms.
+func connectionLimits(b *config.Broker) wire.Limits {
+	l := wire.Limits{
+		MaxConnections: b.Network.MaxConnections, MaxPerSec: b.Network.MaxConnectionsPerSec,
+		MaxPerIP: b.Network.MaxConnectionsPerIP, PerIP: b.Network.MaxPerIPOverrides,
+		Listeners: map[string]wire.ListenerLimits{},
+	}
+	for _, x := range b.Listeners {
+		l.Listeners[x.Name] = wire.ListenerLimits{MaxConnections: x.MaxConnections, MaxPerSec: x.MaxConnectionsPerSec}
+	}
+	return l
 }

@@ -25,9 +25,8 @@ type Config struct {
 	// large replies being written (48 MiB). One frame above 16 MiB at a time
 	// comes on top.
 	BufferBytes int64
-	// MaxConnections is max.connections; at the limit nothing is accepted
-	// until a connection closes. MaxPerIP and PerIP are
-	// max.connections.per.ip and its overrides; one too many is closed.
+	// MaxConnections, MaxPerIP and PerIP are the limits to begin with; see
+	// Limits. Zero means none.
 	MaxConnections int
 	MaxPerIP       int
 	PerIP          map[string]int
@@ -42,6 +41,10 @@ type Config struct {
 	// SendBuffer and ReceiveBuffer are socket.*.buffer.bytes; 0 leaves the
 	// system's own tuning.
 	SendBuffer, ReceiveBuffer int
+
+	// Short tells that requests wait for memory that others hold outside this
+	// package; may be nil. See stallUnderPressure.
+	Short func() bool
 
 	Events  func(Event) // may be nil; must not block
 	Metrics Metrics     // may be nil
@@ -109,14 +112,18 @@ type Server struct {
 	parked     context.Context
 	stopParked context.CancelFunc
 	closing    atomic.Bool
+	limits     atomic.Pointer[Limits]
+	pace       pacer         // of connections on all listeners
 	done       chan struct{} // closed when Close begins
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     map[*Conn]struct{}
 	perIP     map[string]int
-	room      chan struct{} // cap 1; told when a connection closes
-	wg        sync.WaitGroup
+	// perListener counts connections by the name of their listener.
+	perListener map[string]int
+	room        chan struct{} // closed, and replaced, when there may be more room
+	wg          sync.WaitGroup
 }
 
 // NewServer makes a Server; it has no goroutine until Serve.
@@ -127,7 +134,6 @@ func NewServer(cfg Config) *Server {
 		}
 	}
 	def(&cfg.MaxRequestBytes, 100<<20)
-	def(&cfg.MaxConnections, 1<<31-1)
 	def(&cfg.MaxPerIP, 1<<31-1)
 	def(&cfg.FrameRate, 16<<10)
 	if cfg.BufferBytes <= 0 {
@@ -147,8 +153,9 @@ func NewServer(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, pool: newPool(cfg.BufferBytes), base: time.Now(), done: make(chan struct{}),
 		listeners: map[net.Listener]struct{}{}, conns: map[*Conn]struct{}{},
-		perIP: map[string]int{}, room: make(chan struct{}, 1),
+		perIP: map[string]int{}, perListener: map[string]int{}, room: make(chan struct{}),
 	}
+	s.limits.Store(&Limits{MaxConnections: cfg.MaxConnections, MaxPerIP: cfg.MaxPerIP, PerIP: cfg.PerIP})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.parked, s.stopParked = context.WithCancel(s.ctx)
 	return s
@@ -173,8 +180,9 @@ func (s *Server) Serve(l net.Listener, name string) error {
 	s.wg.Add(1)
 	s.mu.Unlock()
 	defer s.wg.Done()
+	var pace pacer
 	for {
-		if !s.awaitRoom() {
+		if !s.awaitRoom(name) || !s.awaitPace(&pace, name) {
 			return nil
 		}
 		nc, err := l.Accept()
@@ -187,7 +195,7 @@ func (s *Server) Serve(l net.Listener, name string) error {
 			}
 			// Out of descriptors, or a connection that died while queued.
 			s.event(Event{Kind: AcceptFailed, Listener: name, Err: err})
-			if !s.pause(50 * time.Millisecond) {
+			if !s.wait(50 * time.Millisecond) {
 				return nil
 			}
 			continue
@@ -196,24 +204,24 @@ func (s *Server) Serve(l net.Listener, name string) error {
 	}
 }
 
-// awaitRoom waits until another connection may be accepted.
-func (s *Server) awaitRoom() bool {
+// awaitRoom waits until the listener may accept another connection.
+func (s *Server) awaitRoom(listener string) bool {
 	for {
 		s.mu.Lock()
-		full := len(s.conns) >= s.cfg.MaxConnections
+		full, room := s.fullLocked(listener), s.room
 		s.mu.Unlock()
 		if !full {
 			return !s.closing.Load()
 		}
 		select {
-		case <-s.room:
+		case <-room:
 		case <-s.done:
 			return false
 		}
 	}
 }
 
-func (s *Server) pause(d time.Duration) bool {
+func (s *Server) wait(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -227,10 +235,7 @@ func (s *Server) pause(d time.Duration) bool {
 // open starts a connection, or closes it where its address has too many.
 func (s *Server) open(nc net.Conn, listener string) {
 	ip := hostOf(nc.RemoteAddr())
-	limit := s.cfg.MaxPerIP
-	if n, ok := s.cfg.PerIP[ip]; ok {
-		limit = n
-	}
+	limit := s.perIPLimit(ip)
 	c := newConn(s, nc, listener, ip)
 	s.mu.Lock()
 	if s.closing.Load() || s.perIP[ip] >= limit {
@@ -245,6 +250,7 @@ func (s *Server) open(nc net.Conn, listener string) {
 		return
 	}
 	s.perIP[ip]++
+	s.perListener[listener]++
 	s.conns[c] = struct{}{}
 	s.wg.Add(1)
 	s.mu.Unlock()
@@ -269,14 +275,12 @@ func (s *Server) open(nc net.Conn, listener string) {
 func (s *Server) forget(c *Conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
+	s.perListener[c.listener]--
 	if s.perIP[c.ip]--; s.perIP[c.ip] <= 0 {
 		delete(s.perIP, c.ip)
 	}
+	s.freedLocked()
 	s.mu.Unlock()
-	select {
-	case s.room <- struct{}{}:
-	default:
-	}
 	if s.cfg.Metrics != nil {
 		s.cfg.Metrics.ConnClosed(c.listener)
 	}
@@ -357,7 +361,8 @@ func (s *Server) sweep() {
 
 func (s *Server) sweepOnce(now time.Time) {
 	at := s.nanos(now)
-	short := s.pool.waiting.Load() > 0
+	short := s.pool.waiting.Load() > 0 || s.cfg.Short != nil && s.cfg.Short()
+	s.pool.trim()
 	s.mu.Lock()
 	var overdue []*Conn
 	for c := range s.conns {

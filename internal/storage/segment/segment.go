@@ -79,6 +79,9 @@ type Config struct {
 	Hooks Hooks
 	// IndexInterval is the number of bytes between index entries.
 	IndexInterval int
+	// Dense: offsets follow one another without gaps, as far as is known (the
+	// log is not compacted). A last batch behind a gap is not believed then.
+	Dense bool
 }
 
 type span struct{ from, upTo int64 }
