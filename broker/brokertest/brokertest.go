@@ -169,6 +169,7 @@ func (b *Broker) CutPower() {
 	if b.mem == nil {
 		b.t.Fatal("brokertest: power can be cut in memory only")
 	}
+	b.mem.Kill() // first: what is acknowledged from now on would not be in the clone
 	left := b.mem.CrashClone(b.random.Int64N)
 	b.Kill()
 	b.mem = left

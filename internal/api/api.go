@@ -23,18 +23,16 @@ type Config struct {
 	// Failed is told of handler errors that are no answer of Kafka's: bugs and
 	// failing disks. May be nil.
 	Failed func(c *Call, err error)
-	// DecodeBytes bounds the memory that decoded requests may take at one time
-	// (48 MiB); see admit.
-	DecodeBytes int64
+	// Memory bounds what requests take; nil: one of its own.
+	Memory *Memory
 }
 
 // API is the table from key to versions and handler, and a wire.Handler.
 //
-// Concurrency: immutable after New, but for pools and the decoding budget.
+// Concurrency: immutable after New, but for pools and Memory.
 type API struct {
 	cfg     Config
 	routes  [maxKey + 1]*Route
-	decode  budget
 	schemas [maxKey + 1]*schema
 	replies sync.Pool // of *body
 	calls   sync.Pool // of *Call, for handlers that do not keep it
@@ -46,11 +44,10 @@ const maxKey = 127
 // New makes the table of all families' routes. A key given twice, or versions
 // outside Kafka 4.2's, is an error.
 func New(cfg Config, families ...[]Route) (*API, error) {
-	if cfg.DecodeBytes <= 0 {
-		cfg.DecodeBytes = 48 << 20
+	if cfg.Memory == nil {
+		cfg.Memory = NewMemory(0)
 	}
 	a := &API{cfg: cfg}
-	a.decode.init(cfg.DecodeBytes)
 	families = append(families, a.versionRoutes())
 	for _, family := range families {
 		for i := range family {
@@ -140,21 +137,21 @@ func callOf(q *wire.Request) Call {
 		HasClientID: q.HasClientID, Conn: q.Conn, Received: q.Received}
 }
 
-func (a *API) serveTyped(ctx context.Context, r *Route, c *Call, body []byte) wire.Reply {
-	held, err := a.admit(ctx, r, c.Version, body)
+func (a *API) serveTyped(ctx context.Context, r *Route, c *Call, raw []byte) wire.Reply {
+	held, err := a.admit(ctx, r, c.Version, raw)
 	if err != nil {
 		return wire.Reply{None: true, Close: true, Why: err.Error()}
 	}
-	defer func() { a.decode.release(held) }()
+	defer func() { a.cfg.Memory.release(held) }()
 	req := kmsg.RequestForKey(c.Key)
 	req.SetVersion(c.Version)
 	// The copy makes byte fields the handler's own; strings are copied anyway.
-	if err := req.ReadFrom(append([]byte(nil), body...)); err != nil {
+	if err := req.ReadFrom(append([]byte(nil), raw...)); err != nil {
 		return wire.Reply{None: true, Close: true, Why: fmt.Sprintf("decode %s: %v", r.Key.Name(), err)}
 	}
 	if r.ParksLong {
-		// A parked request holds what it holds, but not the right to decode.
-		a.decode.release(held)
+		// A parked request holds what it holds, but keeps nobody waiting.
+		a.cfg.Memory.release(held)
 		held = 0
 	}
 	resp, err := r.typed(ctx, c, req)
@@ -166,7 +163,10 @@ func (a *API) serveTyped(ctx context.Context, r *Route, c *Call, body []byte) wi
 			return wire.Reply{None: true, Close: true, Why: err.Error()}
 		}
 	}
-	return a.encode(c, resp)
+	reply := a.encode(c, resp)
+	// The claim stands for the response too, until it is written.
+	reply.Owner.(*body).held, held = held, 0
+	return reply
 }
 
 // encode makes the reply of a response, in a pooled buffer.
@@ -203,8 +203,9 @@ func (a *API) errorResponse(c *Call, req kmsg.Request, err error) kmsg.Response 
 
 // body is a pooled response body.
 type body struct {
-	a *API
-	b []byte
+	a    *API
+	b    []byte
+	held int64 // of Memory
 }
 
 // maxPooledBody bounds what a pooled body may hold on to.
@@ -220,6 +221,8 @@ func (a *API) body() *body {
 
 // Release takes the body back.
 func (b *body) Release() {
+	b.a.cfg.Memory.release(b.held)
+	b.held = 0
 	if cap(b.b) <= maxPooledBody {
 		b.a.replies.Put(b)
 	}

@@ -95,9 +95,9 @@ type Route struct {
 	typed func(ctx context.Context, c *Call, req kmsg.Request) (kmsg.Response, error)
 }
 
-// On makes a row for versions min to max, both served.
-func On[R kmsg.Request](key kmsg.Key, min, max int16, h func(ctx context.Context, c *Call, req R) (kmsg.Response, error)) Route {
-	return Route{Key: key, Min: min, Max: max, AdvertiseMin: min,
+// On makes a row for versions from to to, both served.
+func On[R kmsg.Request](key kmsg.Key, from, to int16, h func(ctx context.Context, c *Call, req R) (kmsg.Response, error)) Route {
+	return Route{Key: key, Min: from, Max: to, AdvertiseMin: from,
 		typed: func(ctx context.Context, c *Call, req kmsg.Request) (kmsg.Response, error) {
 			return h(ctx, c, req.(R))
 		}}

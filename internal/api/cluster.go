@@ -76,19 +76,35 @@ func (f *Cluster) describe(_ context.Context, c *Call, req *kmsg.DescribeCluster
 	switch asked {
 	case brokerEndpoints:
 	case controllerEndpoints:
-		// A broker's listener tells brokers only; controllers are asked on theirs.
-		return nil, fmt.Errorf("%w: this listener tells brokers, not controllers", kerr.MismatchedEndpointType)
+		return f.controllers(img, c.Listener(), resp)
 	default:
 		return nil, fmt.Errorf("%w: %d", kerr.UnsupportedEndpointType, asked)
 	}
 	for b := range img.Brokers() {
 		e, ok := b.Endpoint(c.Listener())
-		if !ok || !b.Active() && !req.IncludeFencedBrokers {
+		if !ok || b.Fenced && !req.IncludeFencedBrokers {
 			continue
 		}
 		resp.Brokers = append(resp.Brokers, kmsg.DescribeClusterResponseBroker{
 			NodeID: b.ID, Host: e.Host, Port: int32(e.Port), Rack: rack(b), IsFenced: b.Fenced,
 		})
+	}
+	return resp, nil
+}
+
+// controllers tells the controllers instead of the brokers.
+//
+// Differs from Kafka: where controllers have no listener of their own, the
+// brokers' listener tells them too, so that tools may be given either address;
+// Kafka always needs controller.listener.names.
+func (f *Cluster) controllers(img *meta.Image, listener string, resp *kmsg.DescribeClusterResponse) (kmsg.Response, error) {
+	for n := range img.Controllers() {
+		if e, ok := n.Endpoint(listener); ok {
+			resp.Brokers = append(resp.Brokers, kmsg.DescribeClusterResponseBroker{NodeID: n.ID, Host: e.Host, Port: int32(e.Port)})
+		}
+	}
+	if len(resp.Brokers) == 0 {
+		return nil, fmt.Errorf("%w: this listener tells brokers, not controllers", kerr.MismatchedEndpointType)
 	}
 	return resp, nil
 }

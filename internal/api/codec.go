@@ -81,7 +81,7 @@ func (c *cursor) name() []byte {
 
 // str reads a string; nil when null.
 func (c *cursor) str() []byte {
-	n := 0
+	var n int
 	if c.flexible {
 		n = c.uvarint() - 1
 	} else {
@@ -92,7 +92,7 @@ func (c *cursor) str() []byte {
 
 // bytes reads a byte field or records; nil when null.
 func (c *cursor) bytes() []byte {
-	n := 0
+	var n int
 	if c.flexible {
 		n = c.uvarint() - 1
 	} else {
@@ -115,15 +115,15 @@ func (c *cursor) span(n int) []byte {
 }
 
 // array reads the length of an array, not null, of elements that are at least
-// min bytes long.
-func (c *cursor) array(min int) int {
-	n := 0
+// so many bytes long.
+func (c *cursor) array(atLeast int) int {
+	var n int
 	if c.flexible {
 		n = c.uvarint() - 1
 	} else {
 		n = int(c.i32())
 	}
-	if n < 0 || n > len(c.b)/min {
+	if n < 0 || n > len(c.b)/atLeast {
 		c.bad, c.b = true, nil
 		return 0
 	}

@@ -53,8 +53,7 @@ type FetchConfig struct {
 	Sessions   *Sessions
 	MaxBytes   int          // fetch.max.bytes of the broker; 55 MiB when 0
 	Metrics    TopicMetrics // may be nil
-	// DecodeBytes bounds the memory of large requests' state (32 MiB).
-	DecodeBytes int64
+	Memory     *Memory      // shared by all families; nil: one of its own
 	// Failed is told of errors that are no answer of Kafka's. May be nil.
 	Failed func(c *Call, err error)
 }
@@ -65,8 +64,8 @@ type FetchConfig struct {
 // to its connection, and to whoever wakes it.
 type Fetch struct {
 	cfg    FetchConfig
-	decode budget
-	pool   sync.Pool // of *fetched
+	pool   sync.Pool    // of *fetched
+	parked atomic.Int64 // partitions of the fetches that wait
 }
 
 // NewFetch makes the family.
@@ -74,15 +73,13 @@ func NewFetch(cfg FetchConfig) *Fetch {
 	if cfg.MaxBytes <= 0 {
 		cfg.MaxBytes = 55 << 20
 	}
-	if cfg.DecodeBytes <= 0 {
-		cfg.DecodeBytes = 32 << 20
+	if cfg.Memory == nil {
+		cfg.Memory = NewMemory(0)
 	}
 	if cfg.Sessions == nil {
 		cfg.Sessions = NewSessions(1000)
 	}
-	f := &Fetch{cfg: cfg}
-	f.decode.init(cfg.DecodeBytes)
-	return f
+	return &Fetch{cfg: cfg}
 }
 
 // Routes are the family's rows.
@@ -234,7 +231,7 @@ func (f *Fetch) state() *fetched {
 // written.
 func (s *fetched) Release() {
 	s.drop()
-	s.f.decode.release(s.held)
+	s.f.cfg.Memory.release(s.held)
 	clear(s.parts)
 	clear(s.forgotten)
 	clear(s.leaders)
@@ -274,16 +271,16 @@ func (f *Fetch) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, wi
 	if err != nil {
 		return wire.Reply{None: true, Close: true, Why: "Fetch: " + err.Error()}, nil
 	}
-	s := f.state()
-	if need := int64(q.partitions) * 3 * elementBytes; need > smallDecode {
-		if need > f.decode.limit {
-			return wire.Reply{None: true, Close: true, Why: "Fetch: too many partitions"}, nil
-		}
-		if f.decode.acquire(ctx, need) != nil {
-			return wire.Reply{None: true, Close: true}, nil
-		}
-		s.held = need
+	need := 2 * int64(q.partitions) * elementBytes
+	if !f.cfg.Memory.fits(need) || q.partitions > maxElements {
+		return wire.Reply{None: true, Close: true, Why: "Fetch: too many partitions"}, nil
 	}
+	held, err := f.cfg.Memory.acquire(ctx, need)
+	if err != nil {
+		return wire.Reply{None: true, Close: true}, nil
+	}
+	s := f.state()
+	s.held = held
 	s.q, s.listener, s.clientID, s.asked = q, c.Listener(), c.ClientID, c.Received
 	if len(q.rack) > 0 {
 		s.rack = string(q.rack)
@@ -590,6 +587,12 @@ func (s *fetched) lay(flexible bool) wire.Reply {
 // await waits at the gates of all partitions; nil when one has moved already.
 // Records read so far are let go: what is answered is read again then.
 func (s *fetched) await(wait time.Duration) *fetchWait {
+	n := int64(len(s.parts))
+	if s.f.parked.Add(n) > maxParked {
+		// Differs from Kafka, which would run out of memory: this client polls.
+		s.f.parked.Add(-n)
+		return nil
+	}
 	w := &fetchWait{s: s, done: make(chan struct{})}
 	w.missing.Store(int64(s.minBytes() - s.bytes))
 	iso := s.isolation()
@@ -599,13 +602,21 @@ func (s *fetched) await(wait time.Duration) *fetchWait {
 			for j := range i {
 				s.parts[j].partition.Forget(w)
 			}
+			s.f.parked.Add(-n)
 			return nil
 		}
 	}
 	s.drop()
+	// The claim is for work at hand; those who wait are bounded by number.
+	s.f.cfg.Memory.release(s.held)
+	s.held = 0
 	w.timer = time.AfterFunc(wait, w.finish)
 	return w
 }
+
+// maxParked bounds the partitions of all fetches that wait, some 300 bytes
+// each. More are answered at once, with what there is.
+const maxParked = 200_000
 
 // fetchWait is a Fetch that waits for bytes or for its time. It is not pooled,
 // so that a late Wake meets nobody else's request.
@@ -647,6 +658,7 @@ func (w *fetchWait) Cancel() {
 
 func (w *fetchWait) leave() {
 	w.timer.Stop()
+	w.s.f.parked.Add(-int64(len(w.s.parts)))
 	for i := range w.s.parts {
 		w.s.parts[i].partition.Forget(w)
 	}

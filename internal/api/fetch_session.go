@@ -117,10 +117,10 @@ type Sessions struct {
 	evictions  int64
 }
 
-// NewSessions makes a cache for max sessions
+// NewSessions makes a cache for so many sessions
 // (max.incremental.fetch.session.cache.slots).
-func NewSessions(max int) *Sessions {
-	return &Sessions{max: max, byID: map[int32]*session{}}
+func NewSessions(slots int) *Sessions {
+	return &Sessions{max: slots, byID: map[int32]*session{}}
 }
 
 // SessionStats are for metrics.

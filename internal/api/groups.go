@@ -137,18 +137,6 @@ func (g *Groups) read(ctx context.Context, id string, op func(s *group.Shard)) e
 	return coord.ClientError(g.Shards.Read(ctx, p, op))
 }
 
-// groupCode is the wire's number for err.
-func groupCode(err error) int16 {
-	if err == nil {
-		return 0
-	}
-	var ke *kerr.Error
-	if errors.As(err, &ke) {
-		return ke.Code
-	}
-	return kerr.UnknownServerError.Code
-}
-
 // --- FindCoordinator
 
 // The key types of FindCoordinator.
@@ -214,8 +202,8 @@ func (g *Groups) join(ctx context.Context, c *Call, req *kmsg.JoinGroupRequest) 
 		}
 		resp = kmsg.NewPtrJoinGroupResponse()
 		resp.Generation = -1
-		resp.ErrorCode = groupCode(err)
-		if err == kerr.InvalidGroupID || err == kerr.InvalidSessionTimeout {
+		resp.ErrorCode = coord.Code(err)
+		if errors.Is(err, kerr.InvalidGroupID) || errors.Is(err, kerr.InvalidSessionTimeout) {
 			resp.MemberID = req.MemberID // the group was not asked
 		}
 	}
@@ -267,7 +255,7 @@ func (g *Groups) heartbeat(ctx context.Context, _ *Call, req *kmsg.HeartbeatRequ
 		return s.Heartbeat(now, req)
 	})
 	switch {
-	case err == kerr.CoordinatorLoadInProgress:
+	case errors.Is(err, kerr.CoordinatorLoadInProgress):
 		return kmsg.NewPtrHeartbeatResponse(), nil // sessions begin anew after the load
 	case err != nil:
 		return nil, err
@@ -319,7 +307,7 @@ func (g *Groups) describe(ctx context.Context, c *Call, req *kmsg.DescribeGroups
 				return nil, ctx.Err()
 			}
 			d = kmsg.NewDescribeGroupsResponseGroup()
-			d.Group, d.ErrorCode = id, groupCode(err)
+			d.Group, d.ErrorCode = id, coord.Code(err)
 		}
 		if c.Version >= 3 && req.IncludeAuthorizedOperations && d.ErrorCode == 0 {
 			d.AuthorizedOperations = groupOperations
@@ -379,7 +367,7 @@ func (g *Groups) delete(ctx context.Context, _ *Call, req *kmsg.DeleteGroupsRequ
 
 func deleteError(id string, err error) kmsg.DeleteGroupsResponseGroup {
 	r := kmsg.NewDeleteGroupsResponseGroup()
-	r.Group, r.ErrorCode = id, groupCode(err)
+	r.Group, r.ErrorCode = id, coord.Code(err)
 	return r
 }
 

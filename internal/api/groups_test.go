@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -176,7 +177,7 @@ func askGroups[R kmsg.Response](f *groupFixture, version int16, req kmsg.Request
 
 func (f *groupFixture) code(got int16, want error) {
 	f.t.Helper()
-	if err := kerr.ErrorForCode(got); err != want {
+	if err := kerr.ErrorForCode(got); !errors.Is(err, want) {
 		f.t.Errorf("error %v, want %v", err, want)
 	}
 }
@@ -401,7 +402,7 @@ func TestHangUpWhileJoining(t *testing.T) {
 		}()
 		synctest.Wait()
 		hangUp()
-		if err := <-done; err != context.Canceled {
+		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
 		}
 		groups, _ := f.groups.Progress(t.Context())

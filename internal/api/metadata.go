@@ -77,13 +77,13 @@ func (m *Metadata) metadata(ctx context.Context, c *Call, req *kmsg.MetadataRequ
 	resp.ControllerID = m.NodeID
 	resp.AuthorizedOperations = opsIf(req.IncludeClusterAuthorizedOperations, clusterOps)
 	for b := range img.Brokers() {
-		if e, ok := b.Endpoint(c.Listener()); ok && b.Active() {
+		if e, ok := b.Endpoint(c.Listener()); ok && !b.Fenced {
 			resp.Brokers = append(resp.Brokers, kmsg.MetadataResponseBroker{
 				NodeID: b.ID, Host: e.Host, Port: int32(e.Port), Rack: rack(b),
 			})
 		}
 	}
-	v := viewer{img: img, listener: c.Listener(), version: c.Version}
+	v := &viewer{img: img, listener: c.Listener(), version: c.Version}
 	ops := opsIf(req.IncludeTopicAuthorizedOperations, topicOps)
 	if all := req.Topics == nil || c.Version == 0 && len(req.Topics) == 0; all {
 		resp.Topics = make([]kmsg.MetadataResponseTopic, 0, img.TopicCount())
@@ -135,16 +135,38 @@ func rack(b *meta.Broker) *string {
 	return &b.Rack
 }
 
-// viewer shows an image to a client of one listener.
+// viewer shows an image to a client of one listener. It remembers what it found
+// of brokers: an answer asks for the same few of them for every partition.
 type viewer struct {
 	img      *meta.Image
 	listener string
 	version  int16
+	seen     [64]sight // by the low bits of the broker's id
+}
+
+// sight is what a client of the listener sees of a broker.
+type sight struct {
+	id      int32
+	known   bool
+	up      bool // registered and not fenced
+	reached bool // has the listener
+}
+
+func (v *viewer) broker(id int32) sight {
+	s := &v.seen[uint32(id)%uint32(len(v.seen))]
+	if !s.known || s.id != id {
+		*s = sight{id: id, known: true}
+		if b := v.img.Broker(id); b != nil {
+			s.up = !b.Fenced
+			_, s.reached = b.Endpoint(v.listener)
+		}
+	}
+	return *s
 }
 
 // asked answers one topic of a request; missing has those that could not be
 // created just now.
-func (v viewer) asked(q kmsg.MetadataRequestTopic, ops int32, missing map[string]error) kmsg.MetadataResponseTopic {
+func (v *viewer) asked(q kmsg.MetadataRequestTopic, ops int32, missing map[string]error) kmsg.MetadataResponseTopic {
 	if q.Topic == nil {
 		if t := v.img.TopicByID(q.TopicID); t != nil {
 			return v.topic(t, ops)
@@ -169,7 +191,7 @@ func (v viewer) asked(q kmsg.MetadataRequestTopic, ops int32, missing map[string
 	return r
 }
 
-func (v viewer) topic(t *meta.Topic, ops int32) kmsg.MetadataResponseTopic {
+func (v *viewer) topic(t *meta.Topic, ops int32) kmsg.MetadataResponseTopic {
 	r := kmsg.NewMetadataResponseTopic()
 	r.Topic, r.TopicID, r.IsInternal, r.AuthorizedOperations = &t.Name, t.ID, plan.IsInternal(t.Name), ops
 	r.Partitions = make([]kmsg.MetadataResponseTopicPartition, 0, t.Len())
@@ -185,12 +207,12 @@ func (v viewer) topic(t *meta.Topic, ops int32) kmsg.MetadataResponseTopic {
 
 // leader returns the partition's error code and leader as a client of this
 // listener is told.
-func (v viewer) leader(p *meta.Partition) (int16, int32) {
-	b := v.img.Broker(p.Leader)
-	if b == nil || !b.Active() {
+func (v *viewer) leader(p *meta.Partition) (int16, int32) {
+	s := v.broker(p.Leader)
+	if !s.up {
 		return kerr.LeaderNotAvailable.Code, meta.NoLeader
 	}
-	if _, ok := b.Endpoint(v.listener); !ok {
+	if !s.reached {
 		if v.version >= 6 {
 			return kerr.ListenerNotFound.Code, meta.NoLeader
 		}
@@ -199,11 +221,10 @@ func (v viewer) leader(p *meta.Partition) (int16, int32) {
 	return 0, p.Leader
 }
 
-func (v viewer) offline(p *meta.Partition) []int32 {
+func (v *viewer) offline(p *meta.Partition) []int32 {
 	var ids []int32
 	for i, id := range p.Replicas {
-		b := v.img.Broker(id)
-		if b == nil || !b.Active() || i < len(p.Dirs) && p.Dirs[i] == meta.DirLost {
+		if !v.broker(id).up || i < len(p.Dirs) && p.Dirs[i] == meta.DirLost {
 			ids = append(ids, id)
 		}
 	}
@@ -214,7 +235,7 @@ func (v viewer) offline(p *meta.Partition) []int32 {
 // limit of partitions, with a cursor at the first that did not fit.
 func (m *Metadata) describe(_ context.Context, c *Call, req *kmsg.DescribeTopicPartitionsRequest) (kmsg.Response, error) {
 	img := m.Images.Image()
-	v := viewer{img: img, listener: c.Listener(), version: 13}
+	v := &viewer{img: img, listener: c.Listener(), version: 13}
 	if cur := req.Cursor; cur != nil && cur.Partition < 0 {
 		return nil, errors.Join(ErrClose, errors.New("the cursor's partition is negative"))
 	}
@@ -291,7 +312,7 @@ func cursorAt(topic string, partition int32) *kmsg.DescribeTopicPartitionsRespon
 
 // described shows up to limit partitions of t from first on; next is the one
 // after them, -1 when there is none.
-func (v viewer) described(t *meta.Topic, first int32, limit int) (kmsg.DescribeTopicPartitionsResponseTopic, int32) {
+func (v *viewer) described(t *meta.Topic, first int32, limit int) (kmsg.DescribeTopicPartitionsResponseTopic, int32) {
 	r := kmsg.NewDescribeTopicPartitionsResponseTopic()
 	r.Topic, r.TopicID, r.IsInternal, r.AuthorizedOperations = &t.Name, t.ID, plan.IsInternal(t.Name), topicOps
 	for i := first; int(i) < t.Len(); i++ {

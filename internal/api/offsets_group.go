@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -53,7 +54,7 @@ func (g *Groups) commitOffsets(ctx context.Context, c *Call, req *kmsg.OffsetCom
 			rp.Partition = p.Partition
 			switch {
 			case unknown != nil:
-				rp.ErrorCode = groupCode(unknown)
+				rp.ErrorCode = coord.Code(unknown)
 			case !g.Topics.HasPartition(t.Topic, p.Partition):
 				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
 			default:
@@ -90,7 +91,7 @@ func (g *Groups) commitOffsets(ctx context.Context, c *Call, req *kmsg.OffsetCom
 			switch p := &resp.Topics[i].Partitions[j]; {
 			case p.ErrorCode != 0:
 			case err != nil:
-				p.ErrorCode = groupCode(err)
+				p.ErrorCode = coord.Code(err)
 			default:
 				p.ErrorCode = codes[n]
 				n++
@@ -110,7 +111,7 @@ func (g *Groups) fetchOffsets(ctx context.Context, c *Call, req *kmsg.OffsetFetc
 					return nil, ctx.Err()
 				}
 				rg = kmsg.NewOffsetFetchResponseGroup()
-				rg.Group, rg.ErrorCode = req.Groups[i].Group, groupCode(err)
+				rg.Group, rg.ErrorCode = req.Groups[i].Group, coord.Code(err)
 			}
 			resp.Groups = append(resp.Groups, rg)
 		}
@@ -131,7 +132,7 @@ func (g *Groups) fetchOffsets(ctx context.Context, c *Call, req *kmsg.OffsetFetc
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		resp.ErrorCode = groupCode(err)
+		resp.ErrorCode = coord.Code(err)
 		if c.Version >= 2 {
 			return resp, nil
 		}
@@ -170,7 +171,7 @@ func (g *Groups) fetchGroup(ctx context.Context, c *Call, req *kmsg.OffsetFetchR
 			answer(s, group.Written)
 			return coord.Result{Reply: true} // when what was seen is committed
 		})
-		if err == kerr.CoordinatorNotAvailable {
+		if errors.Is(err, kerr.CoordinatorNotAvailable) {
 			// Consumers before 3.9 give up on it, and this makes them look the
 			// coordinator up again.
 			err = kerr.NotCoordinator
@@ -244,7 +245,7 @@ func fetchError(t kmsg.OffsetFetchRequestGroupTopic, err error) kmsg.OffsetFetch
 	rt.Topic, rt.TopicID = t.Topic, t.TopicID
 	for _, p := range t.Partitions {
 		rp := committedOffset(p, nil)
-		rp.ErrorCode = groupCode(err)
+		rp.ErrorCode = coord.Code(err)
 		rt.Partitions = append(rt.Partitions, rp)
 	}
 	return rt

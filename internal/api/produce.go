@@ -56,8 +56,7 @@ type TopicMetrics interface {
 type ProduceConfig struct {
 	Partitions Partitions
 	Metrics    TopicMetrics // may be nil
-	// Budget bounds the memory of large requests' results; New's by default.
-	DecodeBytes int64
+	Memory     *Memory      // shared by all families; nil: one of its own
 	// Failed is told of errors that are no answer of Kafka's. May be nil.
 	Failed func(c *Call, err error)
 }
@@ -67,19 +66,16 @@ type ProduceConfig struct {
 // Concurrency: immutable but for pools; a request's state belongs to its
 // connection, and to whoever wakes it.
 type Produce struct {
-	cfg    ProduceConfig
-	decode budget
-	pool   sync.Pool // of *produced
+	cfg  ProduceConfig
+	pool sync.Pool // of *produced
 }
 
 // NewProduce makes the family.
 func NewProduce(cfg ProduceConfig) *Produce {
-	p := &Produce{cfg: cfg}
-	if cfg.DecodeBytes <= 0 {
-		cfg.DecodeBytes = 32 << 20
+	if cfg.Memory == nil {
+		cfg.Memory = NewMemory(0)
 	}
-	p.decode.init(cfg.DecodeBytes)
-	return p
+	return &Produce{cfg: cfg}
 }
 
 // Routes are the family's rows.
@@ -176,7 +172,7 @@ func (p *Produce) state(version int16) *produced {
 
 // Release gives the state back; wire calls it when the response is written.
 func (s *produced) Release() {
-	s.p.decode.release(s.held)
+	s.p.cfg.Memory.release(s.held)
 	clear(s.results)
 	clear(s.leaders)
 	s.held, s.failed = 0, false
@@ -191,15 +187,13 @@ func (p *Produce) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, 
 	if err != nil {
 		return wire.Reply{None: true, Close: true, Why: "Produce: " + err.Error()}, nil
 	}
-	var held int64
-	if need := int64(q.partitions) * elementBytes; need > smallDecode {
-		if need > p.decode.limit || q.partitions > maxElements {
-			return wire.Reply{None: true, Close: true, Why: "Produce: too many partitions"}, nil
-		}
-		if p.decode.acquire(ctx, need) != nil {
-			return wire.Reply{None: true, Close: true}, nil
-		}
-		held = need
+	need := int64(q.partitions) * elementBytes
+	if !p.cfg.Memory.fits(need) || q.partitions > maxElements {
+		return wire.Reply{None: true, Close: true, Why: "Produce: too many partitions"}, nil
+	}
+	held, err := p.cfg.Memory.acquire(ctx, need)
+	if err != nil {
+		return wire.Reply{None: true, Close: true}, nil
 	}
 	s := p.state(c.Version)
 	s.held = held
@@ -217,7 +211,7 @@ func (p *Produce) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, 
 			return wire.Reply{}, w
 		}
 	}
-	return s.reply(c.Listener()), nil
+	return s.reply(), nil
 }
 
 // append does the request's work; it tells whether a commit is to be awaited.
@@ -333,7 +327,7 @@ func (s *produced) refuse(c *Call, r *producedPartition, err error) {
 	var records *RecordErrors
 	if errors.As(err, &records) {
 		r.records, r.message = records.Records, records.Message
-	} else if err != error(code) {
+	} else if bare, ok := err.(*kerr.Error); !ok || bare != code { //nolint:errorlint // is there a cause around it?
 		// Kafka leaves the message out here; it costs nothing and helps.
 		r.message = err.Error()
 	}
@@ -346,7 +340,7 @@ func (s *produced) lead(listener string, r *producedPartition, topic string) {
 }
 
 // reply encodes the response.
-func (s *produced) reply(listener string) wire.Reply {
+func (s *produced) reply() wire.Reply {
 	flexible := s.version >= 9
 	b := putArray(s.buf, flexible, len(s.topics))
 	from, nameFrom := 0, 0
@@ -468,7 +462,7 @@ func (w *produceWait) ReadOn() bool          { return true }
 func (w *produceWait) Reply() wire.Reply {
 	w.timer.Stop()
 	w.settle()
-	return w.s.reply(w.listener)
+	return w.s.reply()
 }
 
 // settle asks each partition how its append came out.

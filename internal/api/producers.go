@@ -4,7 +4,6 @@ package api
 
 import (
 	"context"
-	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -83,48 +82,6 @@ func (p *Producers) initID(ctx context.Context, c *Call, req *kmsg.InitProducerI
 	}
 	resp.ProducerID = next
 	return resp, nil
-}
-
-// Blocks gives out producer ids from blocks that the controller hands over. It
-// is safe for concurrent use: the block lies in a channel of one, and who
-// finds it empty takes the next while the others wait.
-type Blocks struct {
-	take  func(ctx context.Context) (first int64, n int32, err error)
-	block chan idBlock
-}
-
-type idBlock struct{ next, end int64 }
-
-// NewBlocks makes Blocks that take blocks with take.
-func NewBlocks(take func(ctx context.Context) (first int64, n int32, err error)) *Blocks {
-	b := &Blocks{take: take, block: make(chan idBlock, 1)}
-	b.block <- idBlock{}
-	return b
-}
-
-// Next is the next id. When no block can be had the error is
-// COORDINATOR_LOAD_IN_PROGRESS, upon which producers ask again.
-func (b *Blocks) Next(ctx context.Context) (int64, error) {
-	var block idBlock
-	select {
-	case block = <-b.block:
-	case <-ctx.Done():
-		return -1, ctx.Err()
-	}
-	defer func() { b.block <- block }()
-	if block.next == block.end {
-		first, n, err := b.take(ctx)
-		var known *kerr.Error
-		switch {
-		case errors.As(err, &known) && !known.Retriable:
-			return -1, err
-		case err != nil:
-			return -1, kerr.CoordinatorLoadInProgress
-		}
-		block = idBlock{first, first + int64(n)}
-	}
-	block.next++
-	return block.next - 1, nil
 }
 
 func (p *Producers) describe(_ context.Context, _ *Call, req *kmsg.DescribeProducersRequest) (kmsg.Response, error) {

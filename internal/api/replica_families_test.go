@@ -4,9 +4,7 @@ package api
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -84,10 +82,17 @@ func TestListOffsetsRefusals(t *testing.T) {
 	}
 }
 
+// countedIDs gives 0, 1, 2 ...
+type countedIDs struct{ next int64 }
+
+func (c *countedIDs) Next(context.Context) (int64, error) {
+	c.next++
+	return c.next - 1, nil
+}
+
 func TestInitProducerIDRules(t *testing.T) {
 	t.Parallel()
-	next := int64(100)
-	p := &Producers{IDs: NewBlocks(func(context.Context) (int64, int32, error) { next += 10; return next, 10, nil })}
+	p := &Producers{IDs: &countedIDs{}}
 	empty, name := "", "tx"
 	for _, c := range []struct {
 		version int16
@@ -112,46 +117,6 @@ func TestInitProducerIDRules(t *testing.T) {
 		r := resp.(*kmsg.InitProducerIDResponse)
 		if r.ErrorCode != c.code || (r.ProducerID >= 0) != (c.code == 0) || r.ProducerEpoch != 0 {
 			t.Errorf("%+v: code %d, id %d, epoch %d", c, r.ErrorCode, r.ProducerID, r.ProducerEpoch)
-		}
-	}
-}
-
-func TestBlocksGiveEachIDOnce(t *testing.T) {
-	t.Parallel()
-	var taken int64
-	fail := 3
-	b := NewBlocks(func(context.Context) (int64, int32, error) {
-		if fail--; fail >= 0 {
-			return 0, 0, errors.New("no controller")
-		}
-		taken += 7
-		return taken - 7, 7, nil
-	})
-	for range 3 {
-		if _, err := b.Next(context.Background()); err != kerr.CoordinatorLoadInProgress {
-			t.Fatalf("%v, want an error that producers retry", err)
-		}
-	}
-	var mu sync.Mutex
-	seen := map[int64]bool{}
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for range 100 {
-				id, err := b.Next(context.Background())
-				mu.Lock()
-				if err != nil || seen[id] {
-					t.Errorf("id %d again, or %v", id, err)
-				}
-				seen[id] = true
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	for id := range int64(800) {
-		if !seen[id] {
-			t.Fatalf("id %d was left out", id)
 		}
 	}
 }

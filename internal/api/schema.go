@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -288,7 +287,7 @@ func (w *walk) length(small bool) int {
 	if w.flexible {
 		return w.uvarint() - 1
 	}
-	n := 0
+	var n int
 	if small {
 		if len(w.b) < 2 {
 			w.fail("cut short")
@@ -402,94 +401,20 @@ func (w *walk) value(f *field) {
 	}
 }
 
-// elementBytes is what an element of a decoded request takes, about: the
-// largest ones of kmsg with their pointers and slices.
-const elementBytes = 160
+// elementBytes is what an element of a request takes, about, with its place in
+// the response: the largest ones of kmsg with their pointers and slices.
+const elementBytes = 256
 
-// admit walks a body and reserves the memory that decoding it will take, which
-// the caller gives back. It waits while others hold too much.
+// admit walks a body and claims the memory that decoding and answering it will
+// take; release gives it back. It waits while others hold too much.
 func (a *API) admit(ctx context.Context, r *Route, version int16, body []byte) (int64, error) {
 	elements, err := a.schemas[r.Key].measure(version, body)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", r.Key.Name(), err)
 	}
 	need := int64(elements)*elementBytes + 2*int64(len(body))
-	if need <= smallDecode {
-		return 0, nil
-	}
-	if need > a.decode.limit {
+	if !a.cfg.Memory.fits(need) {
 		return 0, fmt.Errorf("%s: %d elements in %d bytes are more than fits in memory", r.Key.Name(), elements, len(body))
 	}
-	if err := a.decode.acquire(ctx, need); err != nil {
-		return 0, err
-	}
-	return need, nil
-}
-
-// smallDecode is admitted without asking: connections are bounded, and each
-// serves one request.
-const smallDecode = 16 << 10
-
-// budget is a weighted semaphore, first come first served.
-type budget struct {
-	limit int64
-
-	mu    sync.Mutex // guards what follows; a leaf
-	used  int64
-	queue []*claim
-}
-
-type claim struct {
-	n     int64
-	ready chan struct{}
-}
-
-func (b *budget) init(limit int64) { b.limit = limit }
-
-func (b *budget) acquire(ctx context.Context, n int64) error {
-	b.mu.Lock()
-	if len(b.queue) == 0 && b.used+n <= b.limit {
-		b.used += n
-		b.mu.Unlock()
-		return nil
-	}
-	c := &claim{n, make(chan struct{})}
-	b.queue = append(b.queue, c)
-	b.mu.Unlock()
-	select {
-	case <-c.ready:
-		return nil
-	case <-ctx.Done():
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i, q := range b.queue {
-		if q == c {
-			b.queue = append(b.queue[:i], b.queue[i+1:]...)
-			b.grantLocked()
-			return ctx.Err()
-		}
-	}
-	// Granted just now: give it on.
-	b.used -= n
-	b.grantLocked()
-	return ctx.Err()
-}
-
-func (b *budget) release(n int64) {
-	if n == 0 {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.used -= n
-	b.grantLocked()
-}
-
-func (b *budget) grantLocked() {
-	for len(b.queue) > 0 && b.used+b.queue[0].n <= b.limit {
-		b.used += b.queue[0].n
-		close(b.queue[0].ready)
-		b.queue = b.queue[1:]
-	}
+	return a.cfg.Memory.acquire(ctx, need)
 }

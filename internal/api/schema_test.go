@@ -70,8 +70,7 @@ func TestLayouts(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := rand.New(rand.NewSource(int64(key)))
-		min, max := layouts[key].min, layouts[key].max
-		for version := min; version <= max; version++ {
+		for version := layouts[key].min; version <= layouts[key].max; version++ {
 			req := kmsg.RequestForKey(int16(key))
 			req.SetVersion(version)
 			if want := version >= s.flexible; req.IsFlexible() != want {

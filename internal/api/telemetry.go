@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"maps"
@@ -313,7 +314,7 @@ func (t *Telemetry) subscriptions(ctx context.Context, c *Call, req *kmsg.GetTel
 	if cl.pushed.After(last) {
 		last = cl.pushed
 	}
-	if now.Sub(last) < cl.interval && cl.lastError != kerr.UnknownSubscriptionID && cl.lastError != kerr.UnsupportedCompressionType {
+	if now.Sub(last) < cl.interval && !errors.Is(cl.lastError, kerr.UnknownSubscriptionID) && !errors.Is(cl.lastError, kerr.UnsupportedCompressionType) {
 		return nil, kerr.ThrottlingQuotaExceeded
 	}
 	if now.Sub(last) >= cl.interval {

@@ -97,14 +97,14 @@ func TestTelemetryFlow(t *testing.T) {
 			t.Errorf("subscription is %+v", a)
 		}
 		id, sub := a.ClientInstanceID, a.SubscriptionID
-		if _, err := f.ask(id); err != kerr.ThrottlingQuotaExceeded {
+		if _, err := f.ask(id); !errors.Is(err, kerr.ThrottlingQuotaExceeded) {
 			t.Errorf("asking again at once: %v", err)
 		}
 		if err := f.send(id, sub); err != nil {
 			t.Errorf("the first push: %v", err)
 		}
 		time.Sleep(10 * time.Second)
-		if err := f.send(id, sub); err != kerr.ThrottlingQuotaExceeded {
+		if err := f.send(id, sub); !errors.Is(err, kerr.ThrottlingQuotaExceeded) {
 			t.Errorf("the second push, too early: %v", err)
 		}
 		time.Sleep(20 * time.Second)
@@ -115,7 +115,7 @@ func TestTelemetryFlow(t *testing.T) {
 			t.Errorf("the last push: %v", err)
 		}
 		time.Sleep(29 * time.Second)
-		if err := f.send(id, sub); err != kerr.InvalidRequest {
+		if err := f.send(id, sub); !errors.Is(err, kerr.InvalidRequest) {
 			t.Errorf("a push after the last: %v", err)
 		}
 		if len(f.got.all) != 3 || string(f.got.all[0].Metrics) != "otlp" || f.got.all[0].ClientID != "app-1" || !f.got.all[2].Terminating {
@@ -130,7 +130,7 @@ func TestTelemetrySubscriptionsChange(t *testing.T) {
 		f := newTelemetry(t)
 		a, _ := f.ask([16]byte{})
 		f.subs = subscriptionsOf(t, map[string]map[string]string{"all": {"metrics": "*,x."}})
-		if err := f.send(a.ClientInstanceID, a.SubscriptionID); err != kerr.UnknownSubscriptionID {
+		if err := f.send(a.ClientInstanceID, a.SubscriptionID); !errors.Is(err, kerr.UnknownSubscriptionID) {
 			t.Errorf("push under the old subscription: %v", err)
 		}
 		b, err := f.ask(a.ClientInstanceID) // at once, for it was told to

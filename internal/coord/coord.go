@@ -60,9 +60,9 @@ type Log interface {
 	Await(end int64) (done <-chan struct{}, stop func())
 
 	// Read returns whole batches from the one that holds offset from, at most
-	// about max bytes but at least one batch, up to the log end. It may put
+	// about maxBytes but at least one batch, up to the log end. It may put
 	// them in buf. It returns nothing where from is the log end.
-	Read(from int64, max int, buf []byte) ([]byte, error)
+	Read(from int64, maxBytes int, buf []byte) ([]byte, error)
 
 	// MaxBatch is the size of the largest batch that Append takes.
 	MaxBatch() int

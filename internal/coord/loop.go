@@ -17,7 +17,7 @@ import (
 const (
 	// mailboxSize bounds the calls that wait for a partition's loop. A caller
 	// beyond it waits in Write, which is its connection's reader: back pressure.
-	mailboxSize = 256
+	mailboxSize = 1024
 
 	// reload is the pause after a load that failed, reloadNotLed that after one
 	// for which the log and the metadata did not agree about the leader.
@@ -394,18 +394,28 @@ func (l *loop[S]) pop(now time.Time, err error) {
 }
 
 // fire does what is due: the shard's timers and the waits that took too long.
+// What came before is served first, for after a time in which the disk held the
+// loop up, the heartbeats that renew sessions are in the mailbox, and the commit
+// that was waited for is there.
 func (l *loop[S]) fire() {
 	next := l.shard.Next()
 	if next.IsZero() && len(l.waits) == 0 {
 		return
 	}
 	now := time.Now()
-	for len(l.waits) > 0 && !l.waits[0].deadline.After(now) {
-		l.pop(now, kerr.RequestTimedOut)
+	if len(l.waits) > 0 && !l.waits[0].deadline.After(now) {
+		l.settle()
+		for len(l.waits) > 0 && !l.waits[0].deadline.After(now) {
+			l.pop(now, kerr.RequestTimedOut)
+		}
 	}
-	if !next.IsZero() && !next.After(now) {
-		l.carry(0, l.shard.Tick(now), now)
+	if next.IsZero() || next.After(now) {
+		return
 	}
+	for n := len(l.mail); n > 0; n-- {
+		l.serve(<-l.mail)
+	}
+	l.carry(0, l.shard.Tick(now), now)
 }
 
 // arm sets the timer and the wait for the log to what comes first.

@@ -152,7 +152,7 @@ func (r *Runtime[S]) Read(ctx context.Context, partition int32, op func(s S)) er
 func (r *Runtime[S]) ReadAll(ctx context.Context, op func(partition int32, s S)) error {
 	for _, p := range r.Owned() {
 		err := r.Read(ctx, p, func(s S) { op(p, s) })
-		if err != nil && err != kerr.NotCoordinator {
+		if err != nil && !errors.Is(err, kerr.NotCoordinator) {
 			return err
 		}
 	}
@@ -222,4 +222,17 @@ func ClientError(err error) error {
 		return kerr.UnknownServerError
 	}
 	return ke
+}
+
+// Code is the wire's number for err: 0 for nil, UNKNOWN_SERVER_ERROR for what is
+// not one of Kafka's.
+func Code(err error) int16 {
+	if err == nil {
+		return 0
+	}
+	var ke *kerr.Error
+	if errors.As(err, &ke) {
+		return ke.Code
+	}
+	return kerr.UnknownServerError.Code
 }

@@ -108,7 +108,7 @@ func (l *fakeLog) Await(end int64) (<-chan struct{}, func()) {
 	}
 }
 
-func (l *fakeLog) Read(from int64, max int, buf []byte) ([]byte, error) {
+func (l *fakeLog) Read(from int64, maxBytes int, buf []byte) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.readErr != nil {
@@ -119,7 +119,7 @@ func (l *fakeLog) Read(from int64, max int, buf []byte) ([]byte, error) {
 		if b.NextOffset() <= from {
 			continue
 		}
-		if len(buf) > 0 && len(buf)+len(b) > max {
+		if len(buf) > 0 && len(buf)+len(b) > maxBytes {
 			break
 		}
 		buf = append(buf, b...)
@@ -133,7 +133,7 @@ type sums struct {
 	queue              []struct{ at, sum int64 }
 	loaded             bool
 	alarm              time.Time
-	ticks              int
+	note               func()
 	parked             []Ticket
 }
 
@@ -158,7 +158,9 @@ func (s *sums) Committed(upTo int64) {
 func (s *sums) Loaded(time.Time) Result { s.loaded = true; return Result{} }
 func (s *sums) Next() time.Time         { return s.alarm }
 func (s *sums) Tick(time.Time) Result {
-	s.ticks++
+	if s.note != nil {
+		s.note()
+	}
 	s.alarm = time.Time{}
 	r := Result{Records: []Record{number(1000)}}
 	for _, t := range s.parked {
@@ -213,7 +215,7 @@ func (f *fixture) elect() {
 func TestWriteAndReload(t *testing.T) {
 	t.Parallel()
 	run(t, func(t *testing.T, f *fixture) {
-		if _, err := f.add(1); err != kerr.NotCoordinator {
+		if _, err := f.add(1); !errors.Is(err, kerr.NotCoordinator) {
 			t.Errorf("before the election: %v", err)
 		}
 		f.elect()
@@ -228,7 +230,7 @@ func TestWriteAndReload(t *testing.T) {
 		f.Resign(7, 0) // news from before the election
 		f.sum(t)
 		f.Resign(7, 1)
-		if _, err := f.add(1); err != kerr.NotCoordinator {
+		if _, err := f.add(1); !errors.Is(err, kerr.NotCoordinator) {
 			t.Errorf("after the end: %v", err)
 		}
 		f.Elect(7, 3, f.log)
@@ -307,7 +309,7 @@ func TestCommitTimeout(t *testing.T) {
 		f.elect()
 		f.log.hold = true
 		began := time.Now()
-		if _, err := f.add(5); err != kerr.RequestTimedOut || time.Since(began) != 5*time.Second {
+		if _, err := f.add(5); !errors.Is(err, kerr.RequestTimedOut) || time.Since(began) != 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		f.log.commit(1) // late, but not lost
@@ -323,7 +325,7 @@ func TestRefusedAppend(t *testing.T) {
 	run(t, func(t *testing.T, f *fixture) {
 		f.elect()
 		f.log.fail = kerr.KafkaStorageError
-		if _, err := f.add(5); err != kerr.KafkaStorageError {
+		if _, err := f.add(5); !errors.Is(err, kerr.KafkaStorageError) {
 			t.Errorf("error %v", err)
 		}
 		var settled error
@@ -333,7 +335,7 @@ func TestRefusedAppend(t *testing.T) {
 				return Result{Answers: []Answer{{tk, written}}}
 			}}
 		})
-		if reply != false || err != nil || settled != kerr.KafkaStorageError {
+		if reply != false || err != nil || !errors.Is(settled, kerr.KafkaStorageError) {
 			t.Errorf("reply %v, error %v, settled with %v", reply, err, settled)
 		}
 		f.log.fail = nil
@@ -341,7 +343,7 @@ func TestRefusedAppend(t *testing.T) {
 		if w, _ := f.sum(t); w != 7 {
 			t.Errorf("sum %d", w)
 		}
-		if _, err := f.Write(context.Background(), 7, func(*sums, time.Time, Ticket) Result { return Result{Err: kerr.IllegalGeneration} }); err != kerr.IllegalGeneration {
+		if _, err := f.Write(context.Background(), 7, func(*sums, time.Time, Ticket) Result { return Result{Err: kerr.IllegalGeneration} }); !errors.Is(err, kerr.IllegalGeneration) {
 			t.Errorf("refusal is %v", err)
 		}
 	})
@@ -361,7 +363,7 @@ func TestTooLargeAndDivisible(t *testing.T) {
 				return r
 			})
 		}
-		if _, err := write(false); err != kerr.RecordListTooLarge {
+		if _, err := write(false); !errors.Is(err, kerr.RecordListTooLarge) {
 			t.Errorf("error %v", err)
 		}
 		if _, err := write(true); err != nil {
@@ -425,7 +427,7 @@ func TestLostLeadership(t *testing.T) {
 				}
 				wg.Wait()
 				for _, err := range errs {
-					if err != kerr.NotCoordinator {
+					if !errors.Is(err, kerr.NotCoordinator) {
 						t.Errorf("error %v", err)
 					}
 				}
@@ -472,7 +474,7 @@ func TestLoadFailures(t *testing.T) {
 		}
 		f.log.readErr = errors.New("disk")
 		f.elect()
-		if _, err := f.add(1); err != kerr.CoordinatorNotAvailable {
+		if _, err := f.add(1); !errors.Is(err, kerr.CoordinatorNotAvailable) {
 			t.Errorf("error %v", err)
 		}
 		var posted int
@@ -491,6 +493,38 @@ func TestLoadFailures(t *testing.T) {
 	})
 }
 
+// What is in the mailbox when a timer is due is served before the timer: it was
+// sent in time.
+func TestMailGoesBeforeTimers(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T, f *fixture) {
+		f.elect()
+		release := make(chan struct{})
+		var order []string
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			f.Read(context.Background(), 7, func(s *sums) {
+				s.alarm = time.Now().Add(time.Second)
+				s.note = func() { order = append(order, "tick") }
+				<-release // as a slow disk holds the loop
+			})
+		})
+		synctest.Wait()
+		for range 5 {
+			wg.Go(func() {
+				f.Read(context.Background(), 7, func(*sums) { order = append(order, "mail") })
+			})
+		}
+		time.Sleep(time.Minute)
+		close(release)
+		wg.Wait()
+		synctest.Wait()
+		if len(order) != 6 || order[5] != "tick" {
+			t.Errorf("order %v", order)
+		}
+	})
+}
+
 // Right after an election the log may not agree yet, or no more, who leads. That
 // is no failure to be told of.
 func TestLoadBeforeTheLogAgrees(t *testing.T) {
@@ -499,7 +533,7 @@ func TestLoadBeforeTheLogAgrees(t *testing.T) {
 		f.log.Append(mustBuild(t, number(3)))
 		f.log.readErr = fmt.Errorf("read: %w", kerr.FencedLeaderEpoch)
 		f.elect()
-		if _, err := f.add(1); err != kerr.NotCoordinator {
+		if _, err := f.add(1); !errors.Is(err, kerr.NotCoordinator) {
 			t.Errorf("error %v", err)
 		}
 		f.log.mu.Lock()

@@ -101,6 +101,7 @@ func (n *Node) register(ctx context.Context) error {
 	epoch, err := n.uplink.Register(ctx, plan.Registration{
 		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
 		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Dirs: dirs, Features: supportedFeatures(),
+		Voter: &meta.Controller{ID: b.NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation, Endpoints: endpoints(n.Advertised()), Features: supportedFeatures()},
 	})
 	if err != nil {
 		return err
@@ -198,17 +199,29 @@ func (n *Node) quorumEvents() quorum.Events {
 }
 
 // Status meets api.Quorum.
-func (n *Node) Status(context.Context) (api.QuorumStatus, error) {
-	s := n.quorum.Status()
-	b := n.live.Broker()
-	out := api.QuorumStatus{Leader: -1, LeaderEpoch: int32(s.Term)}
-	if s.Leader == s.ID && s.ID != 0 {
-		out.Leader = b.NodeID
+func (n *Node) Status(ctx context.Context) (api.QuorumStatus, error) {
+	d, err := n.quorum.Describe(ctx)
+	if err != nil {
+		return api.QuorumStatus{}, err
 	}
-	end := n.image.Load().Version()
+	voters := map[uint64]*meta.Controller{}
+	for c := range n.image.Load().Controllers() {
+		voters[quorum.RaftID(c.ID, c.Directory)] = c
+	}
+	out := api.QuorumStatus{Leader: -1, LeaderEpoch: int32(d.Term), HighWatermark: d.HighWatermark}
 	now := time.Now().UnixMilli()
-	out.HighWatermark = end
-	out.Voters = []api.QuorumReplica{{Node: b.NodeID, Directory: n.metaDir.ID(), LogEnd: end, LastFetch: now, LastCaughtUp: now}}
+	for _, v := range d.Voters {
+		r := api.QuorumReplica{Node: -1, LogEnd: v.End, LastFetch: -1, LastCaughtUp: -1}
+		if c := voters[v.ID]; c != nil {
+			r.Node, r.Directory = c.ID, c.Directory
+		} else if v.ID == d.ID { // not registered yet
+			r.Node, r.Directory = n.live.Broker().NodeID, n.metaDir.ID()
+		}
+		if v.ID == d.Leader {
+			out.Leader, r.LastFetch, r.LastCaughtUp = r.Node, now, now
+		}
+		out.Voters = append(out.Voters, r)
+	}
 	return out, nil
 }
 

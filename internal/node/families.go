@@ -16,6 +16,7 @@ func (n *Node) buildAPI() error {
 	failed := func(c *api.Call, err error) {
 		n.logs.Logger(logAPI).Error("a request failed", "key", c.Key, "version", c.Version, "client_id", c.ClientID, "error", err)
 	}
+	n.memory = api.NewMemory(0)
 	here := hosted{n.table, &n.image}
 	n.sessions = api.NewSessions(b.Fetch.SessionSlots)
 	n.groupAPI = &api.Groups{
@@ -46,6 +47,6 @@ func (n *Node) buildAPI() error {
 		}).Routes(),
 	}
 	var err error
-	n.api, err = api.New(api.Config{Failed: failed}, families...)
+	n.api, err = api.New(api.Config{Memory: n.memory, Failed: failed}, families...)
 	return err
 }

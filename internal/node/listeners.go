@@ -90,6 +90,7 @@ func (n *Node) serve(context.Context) error {
 		MaxRequestBytes: b.Network.MaxRequestBytes, BufferBytes: max(b.Network.MaxQueuedBytes, 0),
 		IdleAfter:  b.Network.IdleTimeout,
 		SendBuffer: max(b.Network.SendBuffer, 0), ReceiveBuffer: max(b.Network.ReceiveBuffer, 0),
+		Short:  n.memory.Short,
 		Events: wireEvents(n.logs.Logger(logWire)), Metrics: n.wireMetrics(),
 	})
 	n.server.SetLimits(connectionLimits(b))

@@ -69,6 +69,8 @@ type Node struct {
 	topics *creator
 	image  atomic.Pointer[meta.Image]
 
+	memory *api.Memory
+
 	api    *api.API
 	server *wire.Server
 	ticker *ticker

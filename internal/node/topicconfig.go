@@ -35,8 +35,18 @@ func logConfig(t config.Topic, b *config.Broker) storage.LogConfig {
 		MaxCompactionLag: span(t.MaxCompactionLagMs), MinDirtyRatio: t.MinCleanableDirtyRatio,
 		MaxBatchBytes: int(t.MaxMessageBytes),
 	}
+	// Zero would mean the default.
 	if c.FileDeleteDelay == 0 {
-		c.FileDeleteDelay = -1 // zero would mean the default
+		c.FileDeleteDelay = -1
+	}
+	if c.Retention == 0 {
+		c.Retention = 1
+	}
+	if c.DeleteRetention == 0 {
+		c.DeleteRetention = 1
+	}
+	if c.MinDirtyRatio == 0 {
+		c.MinDirtyRatio = -1
 	}
 	return c
 }

@@ -5,6 +5,7 @@ package replica
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"gregor/internal/batch"
 	"gregor/internal/storage"
@@ -76,4 +77,23 @@ func BenchmarkRead(b *testing.B) {
 	}
 	b.StopTimer()
 	w.stop()
+}
+
+// BenchmarkCreate makes a topic of 1,000 partitions, then starts the node anew
+// after a clean stop.
+func BenchmarkCreate(b *testing.B) {
+	var creating, starting time.Duration
+	for range b.N {
+		w := begin(b, nil, 1)
+		at := time.Now()
+		w.topic(1, "t", 1000, nil)
+		creating += time.Since(at)
+		w.stop()
+		at = time.Now()
+		w.start(1)
+		starting += time.Since(at)
+		w.stop()
+	}
+	b.ReportMetric(float64(creating.Milliseconds())/float64(b.N), "ms/create")
+	b.ReportMetric(float64(starting.Milliseconds())/float64(b.N), "ms/start")
 }

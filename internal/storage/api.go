@@ -167,7 +167,7 @@ type SegmentInfo struct {
 	MaxTimestamp    int64
 	OffsetOfMaxTime int64
 	LastModified    time.Time
-	Active          bool
+	Active          bool // written to, or not sealed yet
 	Path            string
 	HasDamage       bool
 }

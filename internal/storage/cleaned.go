@@ -52,6 +52,14 @@ func (l *Log) LastRecords(f func(pid int64, epoch int16, last int64)) error {
 	return nil
 }
 
+// Cuts counts the truncations since the log was opened; lowest is the lowest
+// offset that one of them cut to.
+func (l *Log) Cuts() (n uint64, lowest int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cuts, l.cutTo
+}
+
 // Cleaned is a segment that compaction writes, to replace others. It is used
 // by one goroutine.
 type Cleaned struct {
@@ -62,6 +70,7 @@ type Cleaned struct {
 	pending []batch.View
 	size    int64
 	next    int64
+	cuts    uint64 // the log's, when what it replaces was read
 }
 
 const cleanedBuffer = 1 << 20
@@ -81,7 +90,8 @@ func (l *Log) NewCleaned(base int64) (*Cleaned, error) {
 	if err != nil {
 		return nil, l.ioError(err)
 	}
-	return &Cleaned{l: l, seg: s, h: h, next: base}, nil
+	n, _ := l.Cuts()
+	return &Cleaned{l: l, seg: s, h: h, next: base, cuts: n}, nil
 }
 
 // Append adds a batch with its offsets as they are, above all earlier ones.
@@ -131,6 +141,10 @@ func (c *Cleaned) AppendAborted(t AbortedTxn) error {
 
 // Size is the number of bytes appended.
 func (c *Cleaned) Size() int64 { return c.size }
+
+// Since makes Replace refuse (ErrNotFound) if the log was truncated since Cuts
+// returned n. Without it, since NewCleaned.
+func (c *Cleaned) Since(n uint64) { c.cuts = n }
 
 // Discard removes the files of a segment that will not be used.
 func (c *Cleaned) Discard() error {
@@ -201,8 +215,11 @@ func (l *Log) sealedAt(old []int64, with *Cleaned) (gone []*segment.Segment, nex
 	}
 	next = segs[first+len(old)].Base()
 	l.mu.Lock()
-	sealed := l.sealedUpTo
+	sealed, cuts := l.sealedUpTo, l.cuts
 	l.mu.Unlock()
+	if with != nil && with.cuts != cuts {
+		return nil, 0, fmt.Errorf("%w: %s was truncated meanwhile", ErrNotFound, l.name)
+	}
 	if next > sealed {
 		return nil, 0, fmt.Errorf("%w: the segments of %s below %d are not sealed yet", ErrNotFound, l.name, next)
 	}

@@ -383,10 +383,16 @@ func (d *Dir) checkTopicID(l *Log) error {
 		return err
 	case !found:
 		return l.writePartitionMeta()
-	case id != l.id:
+	case id == l.id:
+		return nil
+	}
+	if _, known := d.points.lookup(l.key()); !known {
 		return ErrWrongTopicID
 	}
-	return nil
+	// The durable points, which carry a checksum, know this log by the id that
+	// is asked for: the file is damaged.
+	d.cfg.Events.rebuilt(filepath.Join(l.path, partitionMetaName), "its topic id is not the log's")
+	return l.writePartitionMeta()
 }
 
 func (l *Log) writePartitionMeta() error {
@@ -430,12 +436,32 @@ func (l *Log) create() error {
 }
 
 func (d *Dir) segmentConfig(l *Log, c *LogConfig) segment.Config {
-	return segment.Config{Files: d.files, IndexInterval: c.IndexInterval, Hooks: segment.Hooks{
+	return segment.Config{Files: d.files, IndexInterval: c.IndexInterval, Dense: !c.Compact, Hooks: segment.Hooks{
 		Damaged: func(x *segment.Damage) {
-			d.cfg.Events.corrupt(l.name, &CorruptError{Path: x.Path, Pos: x.Pos, Offset: x.First, Next: x.Next, Reason: x.Reason})
+			l.tell(&CorruptError{Path: x.Path, Pos: x.Pos, Offset: x.First, Next: x.Next, Reason: x.Reason})
 		},
 		Rebuilt: d.cfg.Events.rebuilt,
 	}}
+}
+
+// tell reports damage, each place once.
+func (l *Log) tell(c *CorruptError) {
+	place := damagedPlace{c.Path, c.Pos}
+	l.toldMu.Lock()
+	known := l.told[place]
+	if l.told == nil {
+		l.told = map[damagedPlace]bool{}
+	}
+	l.told[place] = true
+	l.toldMu.Unlock()
+	if !known {
+		l.dir.cfg.Events.corrupt(l.name, c)
+	}
+}
+
+type damagedPlace struct {
+	path string
+	pos  int64
 }
 
 // Abandon stops without writing anything, as a killed process would.

@@ -216,6 +216,10 @@ func (d *Dir) seal(j sealJob) error {
 		return err
 	}
 	l.mu.Lock()
+	if i := slices.Index(l.dirty, j.seg); i >= 0 && j.seg != l.active {
+		l.dirty = slices.Delete(l.dirty, i, i+1)
+		defer j.seg.Release()
+	}
 	rose := false
 	if l.cuts == j.cuts {
 		l.sealedUpTo = max(l.sealedUpTo, j.base)

@@ -65,6 +65,7 @@ type Log struct {
 	dirty    []*segment.Segment
 	dirtyDir bool
 	cuts     uint64
+	cutTo    int64 // the lowest of them since the log was opened
 	// truncating holds commits off between the lowering of the marks and the
 	// truncation itself, which marks the log dirty in the end.
 	truncating bool
@@ -76,6 +77,9 @@ type Log struct {
 	recovery      Recovery
 	epochsDirty   bool
 	snapshotAt    int64 // offset of the last snapshot written
+
+	toldMu sync.Mutex // a leaf
+	told   map[damagedPlace]bool
 
 	queued bool // in the committer's queue; guarded by dir.commitMu
 }
@@ -357,6 +361,13 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 	h, err := l.handleLocked()
 	if err != nil {
 		return l.ioError(err)
+	}
+	if !cfg.Reserve && l.dir.cfg.ReserveBytes > 0 && l.dir.noSpace.Load() && !l.dir.reserved.Load() {
+		// The reserve was given up for the metadata log: its room is not for
+		// others, so appends wait until there is a reserve again.
+		if l.dir.keepReserve(); !l.dir.reserved.Load() {
+			return fmt.Errorf("append to %s: %w", l.name, ErrNoSpace)
+		}
 	}
 	b, pooled := contiguous(vs, total)
 	err = l.active.Append(h, b, vs)

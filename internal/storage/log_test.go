@@ -4,6 +4,7 @@ package storage
 
 import (
 	"testing"
+	"time"
 
 	"gregor/internal/batch"
 	"gregor/internal/vfs"
@@ -130,3 +131,5 @@ func testBatch(n int, ts int64, size int) batch.View {
 	}
 	return append(batch.View(nil), v...)
 }
+
+func now() time.Time { return time.Now() }

@@ -36,11 +36,11 @@ func (l *Log) recover() error {
 		if err := l.startEmpty(max(start, durable)); err != nil {
 			return err
 		}
-		r := Recovery{From: start, End: l.end.Load(), LostTail: true}
+		r := Recovery{From: start, End: l.end.Load(), LostTail: !l.cfg.Load().Durable || durable > start}
 		if durable > start {
 			c := &CorruptError{Path: l.path, Offset: start, Next: durable, Reason: "all segments are missing"}
 			r.Damage = append(r.Damage, c)
-			l.dir.cfg.Events.corrupt(l.name, c)
+			l.tell(c)
 		}
 		l.noteRecovery(r)
 		return nil
@@ -139,6 +139,8 @@ func (r *recovering) scan(bases []int64) error {
 				if i+1 < len(bases) {
 					d.Next = bases[i+1]
 				}
+				s.SetNext(d.Next)
+				r.end = d.Next
 			}
 			r.damaged(&CorruptError{Path: d.Path, Pos: d.Pos, Offset: d.First, Next: d.Next, Reason: d.Reason})
 		}
@@ -162,7 +164,7 @@ func (r *recovering) mayHaveGaps() bool { return r.l.cfg.Load().Compact }
 
 func (r *recovering) damaged(c *CorruptError) {
 	r.r.Damage = append(r.r.Damage, c)
-	r.l.dir.cfg.Events.corrupt(r.l.name, c)
+	r.l.tell(c)
 }
 
 // cut removes what lies above the durable point and is no batch, with the
@@ -295,7 +297,9 @@ func (r *recovering) finish(start int64) error {
 		}
 	}
 	r.r.End = r.end
-	r.r.LostTail = true
+	// What a durable log loses was never flushed, so nobody has read it and
+	// nobody was promised it: no client needs to be told.
+	r.r.LostTail = !l.cfg.Load().Durable
 	return nil
 }
 

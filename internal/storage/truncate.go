@@ -96,6 +96,9 @@ func (l *Log) truncate(off int64) (*segment.Segment, error) {
 // and the recovery point with it: segments above are no longer sealed.
 func (l *Log) lower(off, start int64) error {
 	l.mu.Lock()
+	if l.cuts == 0 || off < l.cutTo {
+		l.cutTo = off
+	}
 	l.cuts++
 	l.truncating = true // no commit may raise the mark again meanwhile
 	if l.flushed.Load() > off {
@@ -345,6 +348,9 @@ func (l *Log) Segments() ([]SegmentInfo, error) {
 		return nil, err
 	}
 	segs := *l.segs.Load()
+	l.mu.Lock()
+	sealed := l.sealedUpTo
+	l.mu.Unlock()
 	infos := make([]SegmentInfo, len(segs))
 	for i, s := range segs {
 		size, next := s.Tail()
@@ -353,7 +359,7 @@ func (l *Log) Segments() ([]SegmentInfo, error) {
 		}
 		max := s.MaxTime()
 		infos[i] = SegmentInfo{Base: s.Base(), Next: next, Bytes: size, MaxTimestamp: max.Timestamp,
-			OffsetOfMaxTime: max.Offset, LastModified: s.Modified(), Active: i == len(segs)-1,
+			OffsetOfMaxTime: max.Offset, LastModified: s.Modified(), Active: i == len(segs)-1 || next > sealed,
 			Path: s.Path(segment.LogSuffix), HasDamage: len(s.Damages()) > 0}
 	}
 	return infos, nil

@@ -19,7 +19,8 @@ const (
 	connBuffer = 64 << 10
 	// hugeFrame is the size above which a buffer is not pooled, and only one
 	// exists at a time: it is charged to a token, not to the budget. So is one
-	// of more than half the budget.
+	// of more than half the budget. It comes from the system and goes back to
+	// it, so that the garbage collector does not make room for another.
 	hugeFrame = 16 << 20
 )
 
@@ -35,9 +36,10 @@ type buffer struct {
 // pool hands out buffers within a budget of bytes over all connections.
 //
 // Concurrency: a leaf. The budget is an atomic counter with a queue of waiters
-// behind a mutex; small classes are sync.Pools, large ones a bounded stack, so
-// that a quiet broker gives its memory back but a busy one never touches fresh
-// pages (fresh pages cost up to 2 s of CPU per GB on a virtual machine).
+// behind a mutex; small classes are sync.Pools, large ones stacks that the
+// sweeper trims, so that a quiet broker gives its memory back but a busy one
+// never touches fresh pages (which cost up to 2 s of CPU per GB on a virtual
+// machine).
 type pool struct {
 	limit int64
 	used  atomic.Int64
@@ -45,15 +47,15 @@ type pool struct {
 
 	small [4]sync.Pool
 
-	mu       sync.Mutex // guards what follows; taken alone
-	large    [len(classes)][]*buffer
+	mu    sync.Mutex // guards what follows; taken alone
+	large [len(classes)][]*buffer
+	// fewest is how short each stack was since the last trim: what lay unused.
+	fewest   [len(classes)]int
 	retained int64
 	waiters  []*waiter
 	waiting  atomic.Int32
+	holders  atomic.Int32 // of the waiting: with a full connection buffer
 }
-
-// retainLarge bounds the large buffers kept for reuse.
-const retainLarge = 16 << 20
 
 type waiter struct{ ready chan struct{} }
 
@@ -81,12 +83,18 @@ func (p *pool) tryGet(n int) *buffer {
 		if !p.huge.CompareAndSwap(false, true) {
 			return nil
 		}
-		return &buffer{b: make([]byte, n), class: -1}
+		return &buffer{b: allocHuge(n), class: -1}
 	}
 	size := int64(classes[class])
+	limit := p.limit
+	if size > connBuffer {
+		// What is left is for those who wait for one of these (an eighth, see
+		// maxHolders) and for small requests.
+		limit = limit / 8 * 5
+	}
 	for {
 		used := p.used.Load()
-		if used+size > p.limit {
+		if used+size > limit {
 			return nil
 		}
 		if p.used.CompareAndSwap(used, used+size) {
@@ -103,9 +111,14 @@ func (p *pool) tryGet(n int) *buffer {
 	if stack := p.large[class]; len(stack) > 0 {
 		b := stack[len(stack)-1]
 		p.large[class] = stack[:len(stack)-1]
+		p.fewest[class] = min(p.fewest[class], len(stack)-1)
 		p.retained -= size
 		p.mu.Unlock()
 		return b
+	}
+	// In use and in store together stay within the budget.
+	for c := len(classes) - 1; c >= 0 && p.retained+p.used.Load() > p.limit; c-- {
+		p.dropLocked(c, len(p.large[c]))
 	}
 	p.mu.Unlock()
 	return &buffer{b: make([]byte, size), class: class}
@@ -117,6 +130,8 @@ func (p *pool) put(b *buffer) {
 		return
 	}
 	if b.class < 0 {
+		freeHuge(b.b)
+		b.b = nil
 		p.huge.Store(false)
 		p.wake()
 		return
@@ -126,14 +141,32 @@ func (p *pool) put(b *buffer) {
 		p.small[b.class].Put(b)
 	} else {
 		p.mu.Lock()
-		if p.retained+size <= retainLarge {
-			p.large[b.class] = append(p.large[b.class], b)
-			p.retained += size
-		}
+		p.large[b.class] = append(p.large[b.class], b)
+		p.retained += size
 		p.mu.Unlock()
 	}
 	p.used.Add(-size)
 	p.wake()
+}
+
+// trim lets go of half of what lay unused since the last trim; the sweeper
+// calls it.
+func (p *pool) trim() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.large {
+		p.dropLocked(c, (p.fewest[c]+1)/2)
+		p.fewest[c] = len(p.large[c])
+	}
+}
+
+func (p *pool) dropLocked(class, n int) {
+	stack := p.large[class]
+	keep := len(stack) - n
+	clear(stack[keep:])
+	p.large[class] = stack[:keep]
+	p.fewest[class] = min(p.fewest[class], keep)
+	p.retained -= int64(n) * int64(classes[class])
 }
 
 // reserve charges n bytes that live outside the pool (a large reply being
@@ -154,6 +187,9 @@ func (p *pool) unreserve(n int64) {
 	p.used.Add(-n)
 	p.wake()
 }
+
+// maxHolders is how many may wait while they hold a connection's buffer.
+func (p *pool) maxHolders() int32 { return int32(max(1, p.limit/8/connBuffer)) }
 
 // wait queues for a change of the budget. The caller tries again when ready is
 // closed, and calls leave when it stops waiting.

@@ -134,7 +134,7 @@ func (c *Conn) finish() {
 	c.phase.Store(phaseServe)
 	c.awaitWriter(0)
 	if !c.failed.Load() {
-		_ = c.out.flush(false)
+		_ = c.out.flush()
 	}
 	_ = c.nc.Close()
 	c.cancel()
@@ -223,7 +223,7 @@ func (c *Conn) next() ([]byte, error) {
 			return frame, err
 		}
 		if !c.writing.Load() && !c.out.empty() {
-			if err := c.out.flush(false); err != nil {
+			if err := c.out.flush(); err != nil {
 				return nil, err
 			}
 		}
@@ -293,7 +293,8 @@ func (c *Conn) fill() error {
 			c.phase.Store(phaseServe)
 			return err
 		}
-		if err := c.awaitMemory(c.ensure); err != nil {
+		c.phase.Store(phaseServe)
+		if err := c.awaitMemory(c.ensure, c.total > connBuffer); err != nil {
 			return err
 		}
 	}
@@ -336,7 +337,7 @@ func (c *Conn) readPlain() error {
 			return err
 		}
 		for !c.ensure() {
-			if err := c.awaitMemory(c.ensure); err != nil {
+			if err := c.awaitMemory(c.ensure, c.total > connBuffer); err != nil {
 				return err
 			}
 		}
@@ -447,24 +448,31 @@ func (c *Conn) aboutToWait() {
 	c.phase.Store(phaseFrame)
 }
 
-// awaitMemory waits until try succeeds.
-func (c *Conn) awaitMemory(try func() bool) error {
-	c.phase.Store(phaseServe)
+// awaitMemory waits until try succeeds. holding: the connection keeps a buffer
+// meanwhile.
+func (c *Conn) awaitMemory(try func() bool, holding bool) error {
+	p := c.s.pool
+	if holding {
+		defer p.holders.Add(-1)
+		if p.holders.Add(1) > p.maxHolders() {
+			return errNoRoom
+		}
+	}
 	t := time.NewTimer(memoryPatience)
 	defer t.Stop()
 	for {
-		w := c.s.pool.wait()
+		w := p.wait()
 		if try() {
-			c.s.pool.leave(w)
+			p.leave(w)
 			return nil
 		}
 		select {
 		case <-w.ready:
 		case <-t.C:
-			c.s.pool.leave(w)
+			p.leave(w)
 			return errNoRoom
 		case <-c.ctx.Done():
-			c.s.pool.leave(w)
+			p.leave(w)
 			return c.ctx.Err()
 		}
 	}

@@ -126,7 +126,7 @@ func (o *output) reserve(n int64) error {
 		return nil
 	}
 	if p.waiting.Load() < maxReplyWaiters {
-		if err := o.c.awaitMemory(func() bool { return p.reserve(n) }); err == nil {
+		if err := o.c.awaitMemory(func() bool { return p.reserve(n) }, false); err == nil {
 			return nil
 		}
 	}
@@ -202,8 +202,8 @@ func (o *output) putFile(p *Part) error {
 }
 
 // flush writes what was collected and tells the metrics.
-func (o *output) flush(more bool) error {
-	if err := o.push(more); err != nil {
+func (o *output) flush() error {
+	if err := o.push(false); err != nil {
 		return err
 	}
 	if o.buf != nil {

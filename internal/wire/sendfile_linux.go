@@ -3,6 +3,7 @@
 package wire
 
 import (
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -52,10 +53,10 @@ func (f *fileSend) send(fd uintptr, off int64, want int) (int, error) {
 func (f *fileSend) trySendfile(fd uintptr) bool {
 	for {
 		n, err := unix.Sendfile(int(fd), f.fd, &f.off, f.want)
-		switch {
-		case err == unix.EINTR:
+		if errors.Is(err, unix.EINTR) {
 			continue
-		case err == unix.EAGAIN:
+		}
+		if errors.Is(err, unix.EAGAIN) {
 			return false
 		}
 		f.n, f.err = n, err
@@ -80,8 +81,8 @@ func (f *fileSend) trySendMore(fd uintptr) bool {
 	for len(f.b) > 0 {
 		n, err := unix.SendmsgN(int(fd), f.b, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
 		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
 			return false
 		case err != nil:
 			f.err = err

@@ -64,7 +64,7 @@ func (c *Conn) serve(frame []byte) bool {
 	// queued already, so that answers keep their order.
 	c.awaitWriter(0)
 	if !c.out.empty() {
-		if c.out.flush(false) != nil {
+		if c.out.flush() != nil {
 			pending.Cancel()
 			return false
 		}
@@ -110,12 +110,12 @@ func (c *Conn) answer(it *item) bool {
 	if c.more() && !c.s.closing.Load() {
 		return true
 	}
-	return c.out.flush(false) == nil
+	return c.out.flush() == nil
 }
 
 // closeAfter ends the connection because a reply asked for it.
 func (c *Conn) closeAfter(it *item) {
-	_ = c.out.flush(false)
+	_ = c.out.flush()
 	var err error
 	if it.reply.Why != "" {
 		err = errors.New(it.reply.Why)
@@ -128,7 +128,7 @@ func (c *Conn) closeAfter(it *item) {
 // drop ends the connection after what was answered before has been written.
 func (c *Conn) drop(err error) {
 	c.awaitWriter(0)
-	_ = c.out.flush(false)
+	_ = c.out.flush()
 	c.cut(err)
 }
 
@@ -171,7 +171,7 @@ func (c *Conn) write() {
 		if c.head == len(c.queue) {
 			if !c.out.empty() && !c.failed.Load() {
 				c.mu.Unlock()
-				_ = c.out.flush(false) // on error the connection has failed
+				_ = c.out.flush() // on error the connection has failed
 				continue
 			}
 			c.queue, c.head = c.queue[:0], 0
@@ -201,7 +201,7 @@ func (c *Conn) writeOne(it *item) {
 		case <-p.Done():
 		default:
 			if !c.failed.Load() {
-				_ = c.out.flush(false)
+				_ = c.out.flush()
 			}
 			select {
 			case <-p.Done():

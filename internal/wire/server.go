@@ -42,6 +42,10 @@ type Config struct {
 	// system's own tuning.
 	SendBuffer, ReceiveBuffer int
 
+	// Short tells that requests wait for memory that others hold outside this
+	// package; may be nil. See stallUnderPressure.
+	Short func() bool
+
 	Events  func(Event) // may be nil; must not block
 	Metrics Metrics     // may be nil
 }
@@ -357,7 +361,8 @@ func (s *Server) sweep() {
 
 func (s *Server) sweepOnce(now time.Time) {
 	at := s.nanos(now)
-	short := s.pool.waiting.Load() > 0
+	short := s.pool.waiting.Load() > 0 || s.cfg.Short != nil && s.cfg.Short()
+	s.pool.trim()
 	s.mu.Lock()
 	var overdue []*Conn
 	for c := range s.conns {

@@ -6,11 +6,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"os"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
 )
@@ -20,10 +20,7 @@ import (
 // not; key 3 with a file between two byte parts.
 type echo struct {
 	file File
-
-	mu       sync.Mutex
-	pendings []*later
-	came     chan *later
+	came chan *later
 }
 
 type later struct {
@@ -150,7 +147,7 @@ func wantClosed(t testing.TB, c net.Conn) {
 	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if n, err := c.Read(make([]byte, 1)); err == nil || n > 0 {
 		t.Fatalf("the connection gave %d bytes", n)
-	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal("the connection is still open")
 	}
 }

@@ -5,6 +5,7 @@
 package wire
 
 import (
+	"errors"
 	"net"
 	"syscall"
 )
@@ -29,10 +30,10 @@ func readiness(nc net.Conn) syscall.RawConn {
 func readSocket(fd uintptr, b []byte) (int, error) {
 	for {
 		n, err := syscall.Read(int(fd), b)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			return n, err
 		}
 	}
 }
 
-func wouldBlock(err error) bool { return err == syscall.EAGAIN }
+func wouldBlock(err error) bool { return errors.Is(err, syscall.EAGAIN) }

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/magiconair/properties"
 )
 
 // release is one metadata.version that Kafka 4.2 knows, with the levels that
@@ -420,14 +418,8 @@ func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return failf("%s", err)
 		}
-		p := properties.NewProperties()
-		p.DisableExpansion = true
-		for _, kv := range [][2]string{{"version", "1"}, {"cluster.id", cluster}, {"node.id", strconv.Itoa(n.id)}, {"directory.id", uuidText(id)}} {
-			if _, _, err := p.Set(kv[0], kv[1]); err != nil {
-				return failf("%s", err)
-			}
-		}
-		if err := writeMeta(dir, p); err != nil {
+		text := fmt.Sprintf("#\nversion=1\ncluster.id=%s\nnode.id=%d\ndirectory.id=%s\n", cluster, n.id, uuidText(id))
+		if err := writeMeta(dir, text); err != nil {
 			return failf("Error while writing meta.properties file %s: %s", dir, err)
 		}
 	}
@@ -443,14 +435,14 @@ func existing(path string) string {
 }
 
 // writeMeta replaces meta.properties whole or not at all.
-func writeMeta(dir string, p *properties.Properties) error {
+func writeMeta(dir, text string) error {
 	path := filepath.Join(dir, metaFile)
 	f, err := os.Create(path + ".tmp")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(path + ".tmp")
-	if _, err := p.Write(f, properties.ISO_8859_1); err != nil {
+	if _, err := f.WriteString(text); err != nil {
 		f.Close()
 		return err
 	}

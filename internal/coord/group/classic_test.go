@@ -168,7 +168,7 @@ func TestLastMemberLeaves(t *testing.T) {
 	r := newRig(t)
 	ids := r.stable("g", 1)
 	n := len(r.log)
-	if errs := r.leave("g", kmsg.LeaveGroupRequestMember{MemberID: "x"}, kmsg.LeaveGroupRequestMember{MemberID: ids[0]}); errs[0] != kerr.UnknownMemberID || errs[1] != nil {
+	if errs := r.leave("g", kmsg.LeaveGroupRequestMember{MemberID: "x"}, kmsg.LeaveGroupRequestMember{MemberID: ids[0]}); !errors.Is(errs[0], kerr.UnknownMemberID) || errs[1] != nil {
 		t.Errorf("leave: %v", errs)
 	}
 	if r.state("g") != "Empty" || len(r.log) != n+1 {
@@ -404,7 +404,7 @@ func TestStaticMemberRemovedByAdmin(t *testing.T) {
 	t.Parallel()
 	r, _ := staticPair(t)
 	errs := r.leave("g", kmsg.LeaveGroupRequestMember{InstanceID: kmsg.StringPtr("two")}, kmsg.LeaveGroupRequestMember{InstanceID: kmsg.StringPtr("six")})
-	if errs[0] != nil || errs[1] != kerr.UnknownMemberID {
+	if errs[0] != nil || !errors.Is(errs[1], kerr.UnknownMemberID) {
 		t.Errorf("leave: %v", errs)
 	}
 	if r.state("g") != "PreparingRebalance" {

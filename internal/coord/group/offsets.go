@@ -131,10 +131,6 @@ func (s *Shard) FetchAll(v View, group string, fn func(topic string, partition i
 	}
 }
 
-func (s *Shard) eachWritten(e *entry, fn func(topic string, partition int32, o *Offset)) {
-	e.each(Written, fn)
-}
-
 func (e *entry) each(v View, fn func(topic string, partition int32, o *Offset)) {
 	for _, topic := range slices.Sorted(maps.Keys(e.topics)) {
 		parts := e.topics[topic]
@@ -211,7 +207,7 @@ func (s *Shard) expireOffsets(now time.Time) coord.Result {
 		}
 		since, ok := g.Retention()
 		left := false
-		s.eachWritten(e, func(topic string, partition int32, o *Offset) {
+		e.each(Written, func(topic string, partition int32, o *Offset) {
 			if !ok || g.Subscribes(topic) || !s.expired(now, since, o) {
 				left = true
 				return

@@ -171,13 +171,13 @@ func (r *rig) deleteOffsets(group, topic string, partitions ...int32) (errs []er
 func TestOffsetDelete(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	if errs := r.deleteOffsets("g", "t", 0); errs[0] != kerr.GroupIDNotFound {
+	if errs := r.deleteOffsets("g", "t", 0); !errors.Is(errs[0], kerr.GroupIDNotFound) {
 		t.Errorf("unknown group: %v", errs)
 	}
 	ids := r.stable("g", 1) // subscribes to orders
 	r.commitOffset("g", ids[0], 1, "orders", 0, 1)
 	r.commitOffset("g", ids[0], 1, "other", 0, 1)
-	if errs := r.deleteOffsets("g", "orders", 0); errs[0] != kerr.GroupSubscribedToTopic {
+	if errs := r.deleteOffsets("g", "orders", 0); !errors.Is(errs[0], kerr.GroupSubscribedToTopic) {
 		t.Errorf("subscribed: %v", errs)
 	}
 	n := len(r.log)
@@ -191,7 +191,7 @@ func TestOffsetDelete(t *testing.T) {
 	j := r.join("connect", "", version(3), ofType("connect"))
 	r.pass(7 * time.Second)
 	r.joined(j)
-	if errs := r.deleteOffsets("connect", "t", 0); errs[0] != kerr.NonEmptyGroup {
+	if errs := r.deleteOffsets("connect", "t", 0); !errors.Is(errs[0], kerr.NonEmptyGroup) {
 		t.Errorf("connect group: %v", errs)
 	}
 }
@@ -206,7 +206,7 @@ func TestDeleteGroups(t *testing.T) {
 	tk := r.call(func(coord.Ticket) coord.Result { return r.s.DeleteGroups([]string{"busy", "idle", "none"}) })
 	want := []error{kerr.NonEmptyGroup, nil, kerr.GroupIDNotFound}
 	for i, d := range r.answers[tk].([]kmsg.DeleteGroupsResponseGroup) {
-		if err := kerr.ErrorForCode(d.ErrorCode); err != want[i] {
+		if err := kerr.ErrorForCode(d.ErrorCode); !errors.Is(err, want[i]) {
 			t.Errorf("%s: %v", d.Group, err)
 		}
 	}

@@ -212,7 +212,7 @@ func (r *rig) newID(group string, opts ...joinOpt) string {
 
 func (r *rig) wantCode(got int16, want error) {
 	r.t.Helper()
-	if got != code(want) {
+	if got != coord.Code(want) {
 		r.t.Fatalf("error %v, want %v", kerr.ErrorForCode(got), want)
 	}
 }

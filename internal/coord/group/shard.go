@@ -363,7 +363,7 @@ func joinAnswer(t coord.Ticket, member string, err error) coord.Result {
 	reply := kmsg.NewPtrJoinGroupResponse()
 	reply.Generation = -1
 	reply.MemberID = member
-	reply.ErrorCode = code(err)
+	reply.ErrorCode = coord.Code(err)
 	return coord.Result{Answers: []coord.Answer{{To: t, Reply: reply}}}
 }
 
@@ -424,7 +424,7 @@ func (s *Shard) Heartbeat(now time.Time, req *kmsg.HeartbeatRequest) coord.Resul
 		return coord.Result{Err: kerr.UnknownMemberID}
 	}
 	reply := kmsg.NewPtrHeartbeatResponse()
-	reply.ErrorCode = code(e.group.Heartbeat(now, req))
+	reply.ErrorCode = coord.Code(e.group.Heartbeat(now, req))
 	s.watch(e)
 	return coord.Result{Reply: reply}
 }
@@ -459,10 +459,10 @@ func (s *Shard) DeleteGroups(ids []string) coord.Result {
 		if g := s.group(id); g == nil {
 			reply.ErrorCode = kerr.GroupIDNotFound.Code
 		} else if err := g.CheckDelete(); err != nil {
-			reply.ErrorCode = code(err)
+			reply.ErrorCode = coord.Code(err)
 		} else {
 			n := len(r.Records)
-			s.eachWritten(s.groups[id], func(topic string, partition int32, _ *Offset) {
+			s.groups[id].each(Written, func(topic string, partition int32, _ *Offset) {
 				r.Records = append(r.Records, offsetTombstone(id, topic, partition))
 			})
 			s.stats.OffsetDeletions += int64(len(r.Records) - n)
@@ -522,14 +522,3 @@ func (s *Shard) EachGroup(fn func(id string, g *classic.Group)) {
 
 // Stats returns the counts.
 func (s *Shard) Stats() Stats { return s.stats }
-
-// code is the wire's number for an error of ours.
-func code(err error) int16 {
-	if err == nil {
-		return 0
-	}
-	if e, ok := err.(*kerr.Error); ok {
-		return e.Code
-	}
-	return kerr.UnknownServerError.Code
-}

@@ -19,6 +19,20 @@ type Registration struct {
 	Rack        string
 	Dirs        []meta.UUID
 	Features    []meta.FeatureRange
+	// Voter is set when the process is a controller too.
+	Voter *meta.Controller
+}
+
+// registerVoter tells of a controller, unless that is known.
+func registerVoter(img *meta.Image, c *meta.Controller) []meta.Record {
+	if c == nil {
+		return nil
+	}
+	if old := img.Controller(c.ID); old != nil && old.Directory == c.Directory && old.Incarnation == c.Incarnation &&
+		slices.Equal(old.Endpoints, c.Endpoints) && slices.Equal(old.Features, c.Features) {
+		return nil
+	}
+	return []meta.Record{meta.ControllerRecord{Controller: *c}}
 }
 
 // RegisterBroker decides on a starting broker. It comes in fenced; UnfenceBroker
@@ -50,11 +64,11 @@ func RegisterBroker(img *meta.Image, r Registration) ([]meta.Record, int64, erro
 		Dirs: sortedUUIDs(r.Dirs), Features: r.Features, Fenced: true}
 	if old != nil && old.Incarnation == r.Incarnation {
 		b.Epoch, b.Fenced, b.Stopping = old.Epoch, old.Fenced, old.Stopping
-		return []meta.Record{meta.BrokerRecord{Broker: b}}, b.Epoch, nil
+		return append(registerVoter(img, r.Voter), meta.BrokerRecord{Broker: b}), b.Epoch, nil
 	}
 	// Larger than every epoch given before: each registration is a version.
 	b.Epoch = img.Version() + 1
-	return []meta.Record{meta.BrokerRecord{Broker: b}}, b.Epoch, nil
+	return append(registerVoter(img, r.Voter), meta.BrokerRecord{Broker: b}), b.Epoch, nil
 }
 
 func findFeature(fs []meta.FeatureRange, name string) (meta.FeatureRange, bool) {

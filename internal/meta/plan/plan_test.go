@@ -530,6 +530,11 @@ func TestBrokerLife(t *testing.T) {
 			t.Errorf("%s was registered", what)
 		}
 	}
+	r.Voter = &meta.Controller{ID: 3, Directory: dir(51)}
+	records, _, err = RegisterBroker(img, r)
+	if err != nil || with(t, img, records...).Controller(3) == nil {
+		t.Errorf("a broker that is a controller too: %v", err)
+	}
 	// A restart: another incarnation in the same directories gets a new epoch.
 	r.Incarnation = dir(70)
 	if _, again, err := RegisterBroker(img, r); err != nil || again <= epoch {

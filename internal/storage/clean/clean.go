@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"gregor/internal/batch"
@@ -51,6 +52,7 @@ type cleaning struct {
 	buffer  *buffer
 	keys    *keyMap
 	config  storage.LogConfig
+	cuts    uint64 // truncations before anything was read
 	stats   Stats
 }
 
@@ -75,7 +77,7 @@ func (c *cleaning) run(dirt Dirt, now func() time.Time, inflated int) (Stats, er
 
 	f := &filter{
 		keys: c.keys, txns: newTxns(aborted), upTo: dirt.UpTo, now: began.UnixMilli(),
-		retention: max(0, c.config.DeleteRetention.Milliseconds()), inflated: inflated,
+		retention: retention(c.config, began), inflated: inflated,
 		builder: batch.NewBuilder(batch.None), stats: &c.stats,
 	}
 	end := c.keys.latest + 1
@@ -88,6 +90,14 @@ func (c *cleaning) run(dirt Dirt, now func() time.Time, inflated int) (Stats, er
 	c.stats.End = end
 	c.stats.TotalTime = now().Sub(began)
 	return c.stats, nil
+}
+
+// retention is delete.retention.ms; without limit the horizon is never reached.
+func retention(c storage.LogConfig, now time.Time) int64 {
+	if c.DeleteRetention < 0 {
+		return math.MaxInt64 - now.UnixMilli()
+	}
+	return c.DeleteRetention.Milliseconds()
 }
 
 // fillMap reads the dirty part, until it ends or the map is full.
@@ -172,21 +182,20 @@ func (c *cleaning) cleanGroup(f *filter, g []storage.SegmentInfo) error {
 	if err != nil {
 		return err
 	}
+	out.Since(c.cuts)
 	old, err := c.copyGroup(f, g, out)
-	if err == nil {
-		// From here on out is the log's.
-		if err = c.log.Replace(old, out); err == nil {
-			c.stats.Segments += len(g)
-			c.stats.Groups++
-			return nil
-		}
-		if !errors.Is(err, storage.ErrNotFound) {
-			return err
-		}
-		// The segments changed meanwhile: truncated, or gone with retention.
-		err = errStopped
+	if err != nil {
+		return errors.Join(err, out.Discard())
 	}
-	return errors.Join(err, out.Discard())
+	err = c.log.Replace(old, out)
+	if errors.Is(err, storage.ErrNotFound) {
+		return errStopped // truncated, or gone with retention, meanwhile
+	}
+	if err == nil {
+		c.stats.Segments += len(g)
+		c.stats.Groups++
+	}
+	return err
 }
 
 func (c *cleaning) copyGroup(f *filter, g []storage.SegmentInfo, out Output) ([]int64, error) {

@@ -25,7 +25,7 @@ func prepare(t *testing.T, seed uint64) (*vfs.Mem, *model) {
 	mem := vfs.NewMem()
 	d, l := openLog(t, mem, true, nil)
 	m := newModel(t, seed, l)
-	for range 120 {
+	for range 80 {
 		if err := m.step(); err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +107,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 			var after []*vfs.Mem
 			// Calls that only read leave the disk as the one before did.
 			faulty.Add(vfs.Rule{Ops: vfs.AnyChange, From: call, Times: 1, Before: func(vfs.Call) {
-				for c := range uint64(3) {
+				for c := range uint64(2) {
 					after = append(after, disk.CrashClone(rand.New(rand.NewPCG(seed, c)).Int64N))
 				}
 			}})

@@ -61,6 +61,7 @@ type Cleaner struct {
 	paused map[key]int
 	failed map[key]error
 	known  map[key]assessment
+	cuts   map[key]uint64 // truncations that the checkpoint knows of
 }
 
 // key names a log: while it moves between directories there are two of a name.
@@ -110,7 +111,7 @@ func New(cfg Config) *Cleaner {
 	}
 	return &Cleaner{
 		cfg: cfg, points: newCheckpoints(cfg.FS),
-		busy: map[key]*task{}, paused: map[key]int{}, failed: map[key]error{}, known: map[key]assessment{},
+		busy: map[key]*task{}, paused: map[key]int{}, failed: map[key]error{}, known: map[key]assessment{}, cuts: map[key]uint64{},
 	}
 }
 
@@ -146,7 +147,8 @@ func (c *Cleaner) NewWorker() *Worker {
 	return &Worker{c: c, keys: newKeyMap(c.cfg.MapBytes, c.cfg.MapLoad), buffer: &buffer{size: c.cfg.BufferBytes}}
 }
 
-// Step cleans the dirtiest log and says whether there was one.
+// Step cleans the dirtiest log and says whether it did; false also when it
+// failed, so that what cannot be done now is not tried at once again.
 func (w *Worker) Step(ctx context.Context) bool {
 	best, t, ok := w.c.take(ctx)
 	if !ok {
@@ -156,10 +158,14 @@ func (w *Worker) Step(ctx context.Context) bool {
 		ctx: ctx, log: best.log, limiter: w.c.cfg.Limiter, buffer: w.buffer, keys: w.keys, config: best.log.Config(),
 		stop: func() bool { return t.stopped() || ctx.Err() != nil },
 	}
+	run.cuts, _ = best.log.Cuts()
 	stats, err := run.run(best.dirt, time.Now, w.c.cfg.MaxInflated)
+	if n, _ := best.log.Cuts(); err != nil && n != run.cuts {
+		err = errStopped // what was being read was cut off
+	}
 	w.keys.clear()
 	w.c.finish(best.log, t, stats, err)
-	return true
+	return err == nil
 }
 
 // take picks a log and marks it busy.
@@ -185,6 +191,7 @@ func (c *Cleaner) take(ctx context.Context) (candidate, *task, bool) {
 		if !live[k] {
 			delete(c.known, k)
 			delete(c.failed, k)
+			delete(c.cuts, k)
 		}
 	}
 	for {
@@ -225,14 +232,22 @@ func (c *Cleaner) assess(l Log) (Dirt, error) {
 	timeless := cfg.MinCompactionLag <= 0 && cfg.MaxCompactionLag <= 0
 	var damaged error
 	s.checkpoint, damaged = c.points.get(k.dir, k.name)
+	cuts, lowest := l.Cuts()
 
 	c.mu.Lock()
 	a, ok := c.known[k]
+	cut := c.cuts[k] != cuts
 	c.mu.Unlock()
+	if cut && cuts > 0 && s.checkpoint > lowest {
+		s.checkpoint = lowest
+		if err := c.points.set(k.dir, k.name, lowest); err != nil {
+			return Dirt{}, err
+		}
+	}
 	if damaged != nil {
 		c.reset(k.dir, storage.Name{}, damaged.Error())
 	}
-	if ok && timeless && a.start == s.start && a.end == s.end && a.stable == s.stable {
+	if ok && !cut && timeless && a.start == s.start && a.end == s.end && a.stable == s.stable {
 		return a.dirt, nil
 	}
 	var err error
@@ -249,8 +264,16 @@ func (c *Cleaner) assess(l Log) (Dirt, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known[k] = assessment{s.start, s.end, s.stable, d}
+	c.cuts[k] = cuts
+	if !sealing(s.segments) {
+		c.known[k] = assessment{s.start, s.end, s.stable, d}
+	}
 	return d, nil
+}
+
+// sealing tells whether segments will become cleanable without an append.
+func sealing(segments []storage.SegmentInfo) bool {
+	return len(segments) > 1 && segments[len(segments)-2].Active
 }
 
 func (c *Cleaner) reset(dir string, n storage.Name, reason string) {
@@ -342,7 +365,8 @@ func (c *Cleaner) Resume(dir string, n storage.Name) {
 	}
 }
 
-// Truncated lowers the checkpoint of a log that now ends at end.
+// Truncated lowers the checkpoint of a log that now ends at end. It may be left
+// out: the next look at the log finds out, but not after a restart.
 func (c *Cleaner) Truncated(dir string, n storage.Name, end int64) error {
 	c.forget(key{dir, n})
 	return c.points.edit(dir, func(points map[storage.Name]int64) bool {
@@ -357,6 +381,9 @@ func (c *Cleaner) Truncated(dir string, n storage.Name, end int64) error {
 // Deleted forgets a log.
 func (c *Cleaner) Deleted(dir string, n storage.Name) error {
 	c.Retry(dir, n)
+	c.mu.Lock()
+	delete(c.cuts, key{dir, n})
+	c.mu.Unlock()
 	return c.points.remove(dir, n)
 }
 

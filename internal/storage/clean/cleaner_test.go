@@ -13,6 +13,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,12 +43,14 @@ func fill(t *testing.T, l *storage.Log, n int) {
 		t.Fatal(err)
 	}
 	l.SetHighWatermark(l.End())
+	synctest.Wait() // the log seals it on its own goroutine
 }
 
 type bench struct {
 	dir     *storage.Dir
 	logs    []*storage.Log
 	cleaner *Cleaner
+	mu      sync.Mutex // guards what follows
 	order   []storage.Name
 	failed  []error
 	resets  []string
@@ -81,9 +85,13 @@ func newBench(t *testing.T, fsys vfs.FS, n int, cfg storage.LogConfig, limiter L
 			return out
 		},
 		Events: Events{
-			Cleaned: func(l Log, _ Stats) { b.order = append(b.order, l.Name()) },
-			Failed:  func(_ Log, err error) { b.failed = append(b.failed, err) },
-			Reset:   func(_ string, n storage.Name, reason string) { b.resets = append(b.resets, n.String()+": "+reason) },
+			Cleaned: func(l Log, _ Stats) {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				b.order = append(b.order, l.Name())
+			},
+			Failed: func(_ Log, err error) { b.failed = append(b.failed, err) },
+			Reset:  func(_ string, n storage.Name, reason string) { b.resets = append(b.resets, n.String()+": "+reason) },
 		}})
 	return b
 }
@@ -161,10 +169,10 @@ func TestCompactionLags(t *testing.T) {
 }
 
 // slow lets one buffer through a minute.
-type slow struct{ waits int }
+type slow struct{ waits atomic.Int64 }
 
 func (s *slow) Wait(ctx context.Context, n int) error {
-	s.waits++
+	s.waits.Add(1)
 	select {
 	case <-time.After(time.Minute):
 		return nil
@@ -185,7 +193,7 @@ func TestPauseEndsCleaning(t *testing.T) {
 		go func() { b.cleaner.Run(ctx); close(done) }()
 		time.Sleep(2 * time.Minute)
 		b.cleaner.Pause("d", l.Name())
-		waits := s.waits
+		waits := s.waits.Load()
 		if waits == 0 || len(b.order) != 0 {
 			t.Fatalf("was not cleaning: %d waits, %v", waits, b.order)
 		}
@@ -193,7 +201,7 @@ func TestPauseEndsCleaning(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Hour)
-		if s.waits != waits {
+		if s.waits.Load() != waits {
 			t.Fatal("cleaned while paused")
 		}
 		fill(t, l, 500)
@@ -221,20 +229,95 @@ func TestTruncatedWithoutPause(t *testing.T) {
 		if err := l.TruncateFully(1000); err != nil {
 			t.Fatal(err)
 		}
-		<-done
-		if b.failed != nil || l.Start() != 1000 || l.End() != 1000 {
+		if <-done || b.failed != nil || l.Start() != 1000 || l.End() != 1000 {
 			t.Fatalf("%v, [%d, %d)", b.failed, l.Start(), l.End())
 		}
-		entries, err := b.cleaner.cfg.FS.List("d/t-0")
-		if err != nil {
+		b.noCleaned(t)
+	})
+}
+
+// What a cleaning learnt of keys that were then cut off must not delete,
+// whenever the cut comes.
+func TestKeysThatWereCutOff(t *testing.T) {
+	t.Parallel()
+	stopped := 0
+	for minutes := time.Duration(1); minutes < 90; minutes += 4 {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, vfs.NewMem(), 1, storage.LogConfig{SegmentBytes: 3000}, &slow{})
+			l := b.logs[0]
+			fill(t, l, 200)
+			done := make(chan bool)
+			w := b.cleaner.NewWorker()
+			go func() { done <- w.Step(context.Background()) }()
+			time.Sleep(minutes * time.Minute)
+			// All keys are last at 193 and above.
+			if err := l.TruncateTo(190); err != nil {
+				t.Fatal(err)
+			}
+			cleaned := <-done
+			if b.failed != nil {
+				t.Fatal(b.failed)
+			}
+			b.noCleaned(t)
+			if cleaned {
+				return // it was done before
+			}
+			stopped++
+			keys := map[string]bool{}
+			for _, v := range batches(t, l) {
+				if err := v.Each(nil, func(r batch.Record) error { keys[string(r.Key)] = true; return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if minutes <= 60 && len(keys) != 7 { // later, groups had been replaced while all was there
+				t.Fatalf("cut after %d minutes: %v", minutes, keys)
+			}
+		})
+	}
+	if stopped < 10 {
+		t.Fatalf("only %d cuts came in time", stopped)
+	}
+}
+
+// A log cut below its checkpoint is dirty from there, though nobody said so.
+func TestCutBelowCheckpoint(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), 1, storage.LogConfig{MinDirtyRatio: 0.3}, nil)
+		l := b.logs[0]
+		w := b.cleaner.NewWorker()
+		fill(t, l, 100)
+		if !w.Step(context.Background()) || b.point(t, 0) != 100 {
+			t.Fatal("not cleaned")
+		}
+		if err := l.TruncateTo(50); err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range entries {
-			if strings.HasSuffix(e.Name(), ".cleaned") {
-				t.Errorf("left behind: %s", e.Name())
-			}
+		fill(t, l, 100) // beyond the checkpoint again, with 50 to 100 new
+		for w.Step(context.Background()) {
+		}
+		n := 0
+		for _, v := range batches(t, l) {
+			n += int(v.Count())
+		}
+		if n != 7 || b.point(t, 0) != l.End() {
+			t.Fatalf("%d records, clean to %d of %d", n, b.point(t, 0), l.End())
 		}
 	})
+}
+
+// noCleaned fails when a cleaning left files behind.
+func (b *bench) noCleaned(t *testing.T) {
+	t.Helper()
+	entries, err := b.cleaner.cfg.FS.List("d/t-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.Contains(e.Name(), ".cleaned") || strings.Contains(e.Name(), ".swap") {
+			t.Errorf("left behind: %s", e.Name())
+		}
+	}
 }
 
 func TestCheckpoints(t *testing.T) {

@@ -65,9 +65,11 @@ type Log interface {
 	LastRecords() (map[int64]LastRecord, error)
 
 	NewCleaned(base int64) (Output, error)
+	// Cuts counts truncations; lowest is the lowest offset cut to.
+	Cuts() (n uint64, lowest int64)
 	// Replace puts out in the place of the segments with the bases old, as one
-	// act also in a crash. storage.ErrNotFound: they are no longer there, and
-	// out is still the caller's; whatever else it returns, out is the log's.
+	// act also in a crash. storage.ErrNotFound: they are no longer what was
+	// read. Whatever it returns, out is the log's.
 	Replace(old []int64, out Output) error
 }
 
@@ -82,6 +84,9 @@ type LastRecord struct {
 type Output interface {
 	Append(v batch.View) error
 	AppendAborted(t storage.AbortedTxn) error
+	// Since makes Replace refuse if the log was truncated after Cuts was n:
+	// also what the keys were learnt from must still be there.
+	Since(n uint64)
 	// SetModified sets the time of the last change that counts.
 	SetModified(t time.Time)
 	Discard() error

@@ -119,9 +119,27 @@ func (s *Segment) check(h vfs.File, from, upTo int64) (at int64, bad string, err
 		if !more {
 			return upTo, "", nil
 		}
-		end, reason, err := Walk(h, u.from, u.upTo, s.base, true, func(int64, batch.View) error { return nil })
+		size, next := s.Tail()
+		last := s.base
+		end, reason, err := Walk(h, u.from, u.upTo, s.base, true, func(_ int64, v batch.View) error {
+			if last = v.NextOffset(); last > next {
+				return errOffsetTooFar
+			}
+			return nil
+		})
+		if errors.Is(err, errOffsetTooFar) {
+			return end, err.Error(), nil
+		}
 		if err != nil || reason != "" {
 			return end, reason, err
+		}
+		// The base offset is not covered by the checksum: the next batch must
+		// agree with it.
+		if hole, _ := s.holeAt(-1, u.upTo); u.upTo < size && (hole == nil || hole.Pos > u.upTo) {
+			end, reason, err := Walk(h, u.upTo, size, last, false, func(int64, batch.View) error { return errStop })
+			if err != nil || reason != "" {
+				return end, reason, err
+			}
 		}
 		s.mu.Lock()
 		s.checkedLocked(u)
@@ -235,7 +253,7 @@ func (s *Segment) hop(h vfs.File, e index.Entry, known bool, upTo int64, visit f
 				return errStop
 			}
 			err := visit(p, v)
-			stopped = err == errStop
+			stopped = errors.Is(err, errStop)
 			return err
 		})
 		switch {
@@ -347,10 +365,10 @@ func (s *Segment) Recover(durable int64, visit func(pos int64, v batch.View) err
 	if err != nil {
 		return Recovered{}, err
 	}
-	return s.recoverLocked(h, size, durable, visit)
+	return s.recoverLocked(h, size, math.MaxInt64, durable, visit)
 }
 
-func (s *Segment) recoverLocked(h vfs.File, size, durable int64, visit func(int64, batch.View) error) (Recovered, error) {
+func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit func(int64, batch.View) error) (Recovered, error) {
 	x, t := index.NewOffset(s.base), index.NewTime(s.base)
 	max := index.TimeEntry{Timestamp: -1, Offset: s.base}
 	r := Recovered{Size: size, Good: size, Next: s.base}
@@ -360,7 +378,9 @@ func (s *Segment) recoverLocked(h vfs.File, size, durable int64, visit func(int6
 	pos := int64(0)
 	for pos < size {
 		end, reason, err := Walk(h, pos, size, r.Next, true, func(p int64, v batch.View) error {
-			if v.LastOffset()-s.base > math.MaxInt32 {
+			gap := v.BaseOffset() > r.Next
+			if v.LastOffset()-s.base > math.MaxInt32 || v.NextOffset() > maxNext ||
+				gap && s.cfg.Dense && p+int64(v.Size()) == size {
 				return errOffsetTooFar
 			}
 			if ts := v.MaxTimestamp(); ts > max.Timestamp {
@@ -381,8 +401,8 @@ func (s *Segment) recoverLocked(h vfs.File, size, durable int64, visit func(int6
 			}
 			return visit(p, v)
 		})
-		if err == errOffsetTooFar {
-			reason, err = "offset too far from the segment's base", nil
+		if errors.Is(err, errOffsetTooFar) {
+			reason, err = errOffsetTooFar.Error(), nil
 		}
 		if err != nil {
 			return r, err
@@ -423,7 +443,7 @@ func (s *Segment) recoverLocked(h vfs.File, size, durable int64, visit func(int6
 	return r, nil
 }
 
-var errOffsetTooFar = errors.New("offset too far from base")
+var errOffsetTooFar = errors.New("its offset is beyond where it can be")
 
 // Rebuild reads the whole segment, makes its offset and time index anew, and
 // notes what is damaged.
@@ -442,9 +462,15 @@ func (s *Segment) rebuildLocked(path, reason string) error {
 	size, next := s.Tail()
 	inMemory := s.offsets.Load() != nil
 	known := s.Damages()
-	r, err := s.recoverLocked(h, size, math.MaxInt64, nil)
+	if next <= s.base {
+		next = math.MaxInt64 // not known yet
+	}
+	r, err := s.recoverLocked(h, size, next, math.MaxInt64, nil)
 	if err != nil {
 		return err
+	}
+	if next == math.MaxInt64 {
+		next = r.Next
 	}
 	s.mu.Lock()
 	s.size = size
@@ -548,7 +574,7 @@ func (s *Segment) Measure() error {
 		return err
 	}
 	if bad != "" {
-		r, err := s.recoverLocked(h, size, math.MaxInt64, nil)
+		r, err := s.recoverLocked(h, size, math.MaxInt64, math.MaxInt64, nil)
 		if err != nil {
 			return err
 		}

@@ -79,6 +79,9 @@ type Config struct {
 	Hooks Hooks
 	// IndexInterval is the number of bytes between index entries.
 	IndexInterval int
+	// Dense: offsets follow one another without gaps, as far as is known (the
+	// log is not compacted). A last batch behind a gap is not believed then.
+	Dense bool
 }
 
 type span struct{ from, upTo int64 }
@@ -448,6 +451,9 @@ func (s *Segment) Truncate(offset int64) (size, next int64, err error) {
 	if pos >= old {
 		return old, next, nil
 	}
+	// Compaction leaves gaps: the batch may begin above offset, and what the
+	// log lost between is to be fetched again all the same.
+	base = min(base, offset)
 	if err := h.Truncate(pos); err != nil {
 		return 0, 0, err
 	}

@@ -79,9 +79,20 @@ func Walk(r io.ReaderAt, from, limit, minOffset int64, check bool, visit func(po
 				return pos, "wrong checksum", nil
 			}
 		}
+		if check && v.BaseOffset() > minOffset {
+			// The checksum does not cover the base offset. After a gap, the
+			// batch that follows must agree with it.
+			if bad, err := w.disagrees(pos+size, minOffset, v.NextOffset()); err != nil || bad {
+				return pos, "its base offset is not in order with its neighbours", err
+			}
+			if h, err = w.at(pos, len(v)); err != nil { // the window may have moved
+				return pos, "", err
+			}
+			v = batch.View(h[:len(v)])
+		}
 		minOffset = v.NextOffset()
 		if err := visit(pos, v); err != nil {
-			if err == errStop {
+			if errors.Is(err, errStop) {
 				return pos + size, "", nil
 			}
 			return pos, "", err
@@ -151,6 +162,20 @@ func Resync(r io.ReaderAt, from, limit, minOffset, maxOffset int64) (pos int64, 
 		pos++
 	}
 	return 0, 0, false, nil
+}
+
+// disagrees says that the batch at pos, if there is one, begins at or above
+// least but below next.
+func (w *window) disagrees(pos, least, next int64) (bool, error) {
+	if w.limit-pos < batch.HeaderSize {
+		return false, nil
+	}
+	h, err := w.at(pos, batch.HeaderSize)
+	if err != nil || len(h) < batch.HeaderSize {
+		return false, err
+	}
+	v := batch.View(h)
+	return frameReason(h, w.limit-pos, least) == "" && v.BaseOffset() < next, nil
 }
 
 // window reads a file through one buffer.

@@ -153,7 +153,6 @@ func New(cfg *Config, id string, now time.Time) *Group {
 	}
 }
 
-func (g *Group) ID() string        { return g.id }
 func (g *Group) State() State      { return g.state }
 func (g *Group) Size() int         { return len(g.members) }
 func (g *Group) Generation() int32 { return g.generation }
@@ -373,13 +372,11 @@ func (g *Group) parkJoin(r *coord.Result, m *member, t coord.Ticket) {
 	m.join = t
 }
 
-func (g *Group) answerJoin(r *coord.Result, m *member, reply *kmsg.JoinGroupResponse) bool {
-	if m.join == 0 {
-		return false
+func (g *Group) answerJoin(r *coord.Result, m *member, reply *kmsg.JoinGroupResponse) {
+	if m.join != 0 {
+		r.Answers = append(r.Answers, coord.Answer{To: m.join, Reply: reply})
+		m.join = 0
 	}
-	r.Answers = append(r.Answers, coord.Answer{To: m.join, Reply: reply})
-	m.join = 0
-	return true
 }
 
 func (g *Group) answerSync(r *coord.Result, m *member, reply *kmsg.SyncGroupResponse) bool {
@@ -405,23 +402,12 @@ func joinError(member string, err error) *kmsg.JoinGroupResponse {
 	reply := kmsg.NewPtrJoinGroupResponse()
 	reply.Generation = -1
 	reply.MemberID = member
-	reply.ErrorCode = code(err)
+	reply.ErrorCode = coord.Code(err)
 	return reply
 }
 
 func syncError(err error) *kmsg.SyncGroupResponse {
 	reply := kmsg.NewPtrSyncGroupResponse()
-	reply.ErrorCode = code(err)
+	reply.ErrorCode = coord.Code(err)
 	return reply
-}
-
-// code is the wire's number for an error of ours.
-func code(err error) int16 {
-	if err == nil {
-		return 0
-	}
-	if e, ok := err.(*kerr.Error); ok {
-		return e.Code
-	}
-	return kerr.UnknownServerError.Code
 }

@@ -140,7 +140,6 @@ func (g *Group) Leave(now time.Time, req *kmsg.LeaveGroupRequest) coord.Result {
 		var err error
 		switch _, pending := g.pending[id]; {
 		case id == "": // an admin names the instance only
-			id = ""
 			if ask.InstanceID != nil {
 				id = g.static[*ask.InstanceID]
 			}
@@ -159,7 +158,7 @@ func (g *Group) Leave(now time.Time, req *kmsg.LeaveGroupRequest) coord.Result {
 			})
 		}
 		reply.Members = append(reply.Members, kmsg.LeaveGroupResponseMember{
-			MemberID: ask.MemberID, InstanceID: ask.InstanceID, ErrorCode: code(err),
+			MemberID: ask.MemberID, InstanceID: ask.InstanceID, ErrorCode: coord.Code(err),
 		})
 	}
 	if left != "" {

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/batch"
+	"gregor/internal/meta"
+	"gregor/internal/replica"
+	"gregor/internal/replica/partition"
+	"gregor/internal/storage"
+	"gregor/internal/vfs"
+)
+
+// servedLogs is a node with real logs in memory in two directories, and topics "t"
+// (two partitions) and "compacted".
+type servedLogs struct {
+	table *replica.Table
+	dirs  []*storage.Dir
+}
+
+type quiet struct{}
+
+func (quiet) RaiseEpoch([16]byte, int32, int32)               {}
+func (quiet) ChangeISR([16]byte, int32, *partition.ISRChange) {}
+func (s *servedLogs) Find(t string, i int32) (*replica.Partition, error) {
+	if p := s.table.Named(t, i); p != nil {
+		return p, nil
+	}
+	return nil, kerr.UnknownTopicOrPartition
+}
+
+func serveLogs(t *testing.T) *servedLogs {
+	t.Helper()
+	s := &servedLogs{}
+	s.table = replica.NewTable(replica.Config{NodeID: 1, Controller: quiet{}, Topic: func(_ *meta.Image, name string) *replica.TopicConfig {
+		return &replica.TopicConfig{
+			Log:             storage.LogConfig{Durable: true, Delete: name != "compacted", Compact: name == "compacted"},
+			MaxMessageBytes: 1 << 20, MinISR: 1,
+			Rules: batch.Rules{BeforeMax: math.MaxInt64, AfterMax: math.MaxInt64},
+		}
+	}})
+	fs := vfs.NewMem()
+	for _, path := range []string{"/a", "/b"} {
+		d, err := storage.OpenDir(storage.DirConfig{FS: fs, Path: path, Events: s.table.Events(), NodeID: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.dirs = append(s.dirs, d)
+		s.table.AddDir(d)
+	}
+	s.table.Strays(meta.Empty())
+	one := meta.Partition{Replicas: []int32{1}, Dirs: []meta.UUID{{}}, ISR: []int32{1}, Leader: 1, LeaderEpoch: 2}
+	_, delta, err := meta.Empty().With([]meta.Record{
+		meta.TopicRecord{Name: "t", ID: meta.UUID{1}},
+		meta.PartitionRecord{Topic: meta.UUID{1}, Index: 0, Partition: one},
+		meta.PartitionRecord{Topic: meta.UUID{1}, Index: 1, Partition: one},
+		meta.TopicRecord{Name: "compacted", ID: meta.UUID{2}},
+		meta.PartitionRecord{Topic: meta.UUID{2}, Index: 0, Partition: one},
+	})
+	if err == nil {
+		err = s.table.Apply(delta)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.table.Close()
+		for _, d := range s.dirs {
+			_ = d.Close()
+		}
+	})
+	return s
+}
+
+// produce appends n records of a producer with a timestamp and waits for them.
+func (s *servedLogs) produce(t *testing.T, topic string, index int32, pid int64, seq int32, ts int64, n int) {
+	t.Helper()
+	b := batch.NewBuilder(batch.None)
+	b.SetProducer(pid, 0, seq)
+	for range n {
+		b.Append(ts, []byte("k"), []byte("v"))
+	}
+	v, err := b.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.table.Named(topic, index)
+	r, err := p.Append(v, -1, replica.AppendOptions{ExpectedEpoch: replica.NoEpoch})
+	if err == nil {
+		err = p.Wait(t.Context(), r.LastOffset+1, r.LeaderEpoch)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestListOffsetsOfRealLogs(t *testing.T) {
+	t.Parallel()
+	s := serveLogs(t)
+	s.produce(t, "t", 0, 5, 0, 1000, 3)
+	s.produce(t, "t", 0, 5, 3, 3000, 2)
+	s.produce(t, "t", 0, 5, 5, 2000, 1)
+	o := &Offsets{Partitions: s}
+	for _, c := range []struct {
+		ask, offset, timestamp int64
+		epoch                  int32 // the request's current leader epoch
+		code                   int16
+	}{
+		{-1, 6, -1, -1, 0}, {-2, 0, -1, -1, 0}, {-3, 3, 3000, -1, 0}, {-4, 0, -1, -1, 0}, {-5, -1, -1, -1, 0}, {-6, 0, -1, -1, 0},
+		{0, 0, 1000, 2, 0}, {1001, 3, 3000, -1, 0}, {3001, -1, -1, -1, 0},
+		{-1, -1, -1, 1, kerr.FencedLeaderEpoch.Code}, {-1, -1, -1, 3, kerr.UnknownLeaderEpoch.Code},
+	} {
+		req := &kmsg.ListOffsetsRequest{ReplicaID: -1, Topics: []kmsg.ListOffsetsRequestTopic{{Topic: "t",
+			Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Partition: 0, Timestamp: c.ask, CurrentLeaderEpoch: c.epoch}}}}}
+		resp, err := o.list(context.Background(), &Call{Version: 11}, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := resp.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]
+		if got.ErrorCode != c.code || got.Offset != c.offset || got.Timestamp != c.timestamp {
+			t.Errorf("asked for %d in epoch %d: %+v, want %+v", c.ask, c.epoch, got, c)
+		}
+		if c.offset >= 0 && got.LeaderEpoch != 2 {
+			t.Errorf("asked for %d: leader epoch %d", c.ask, got.LeaderEpoch)
+		}
+	}
+	ends, err := o.epochEnds(context.Background(), &Call{}, &kmsg.OffsetForLeaderEpochRequest{Topics: []kmsg.OffsetForLeaderEpochRequestTopic{
+		{Topic: "t", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{
+			{Partition: 0, CurrentLeaderEpoch: 2, LeaderEpoch: 2}, {Partition: 0, CurrentLeaderEpoch: 1, LeaderEpoch: 2}, {Partition: 9, CurrentLeaderEpoch: -1, LeaderEpoch: 2},
+		}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps := ends.(*kmsg.OffsetForLeaderEpochResponse).Topics[0].Partitions
+	if ps[0].ErrorCode != 0 || ps[0].LeaderEpoch != 2 || ps[0].EndOffset != 6 ||
+		ps[1].ErrorCode != kerr.FencedLeaderEpoch.Code || ps[1].EndOffset != -1 || ps[2].ErrorCode != kerr.UnknownTopicOrPartition.Code {
+		t.Errorf("%+v", ps)
+	}
+}
+
+func TestDeleteRecordsOfRealLogs(t *testing.T) {
+	t.Parallel()
+	s := serveLogs(t)
+	s.produce(t, "t", 0, 5, 0, time.Now().UnixMilli(), 5)
+	r := &Records{Partitions: s, Internal: func(topic string) bool { return topic == "internal" }}
+	for _, c := range []struct {
+		topic       string
+		index       int32
+		offset, low int64
+		code        int16
+	}{
+		{"t", 0, 2, 2, 0}, {"t", 0, 6, -1, kerr.OffsetOutOfRange.Code}, {"t", 0, -1, 5, 0}, {"t", 1, -1, 0, 0},
+		{"compacted", 0, 0, -1, kerr.PolicyViolation.Code}, {"u", 0, 0, -1, kerr.UnknownTopicOrPartition.Code},
+	} {
+		resp, err := r.delete(context.Background(), &Call{}, &kmsg.DeleteRecordsRequest{Topics: []kmsg.DeleteRecordsRequestTopic{
+			{Topic: c.topic, Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: c.index, Offset: c.offset}}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := resp.(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0]
+		if got.LowWatermark != c.low || got.ErrorCode != c.code {
+			t.Errorf("%+v: %+v", c, got)
+		}
+	}
+}
+
+func TestDescribeProducersOfRealLogs(t *testing.T) {
+	t.Parallel()
+	s := serveLogs(t)
+	s.produce(t, "t", 1, 8, 0, 1234, 3)
+	p := &Producers{Partitions: s, ValidName: func(string) error { return nil }}
+	resp, err := p.describe(context.Background(), &Call{}, &kmsg.DescribeProducersRequest{Topics: []kmsg.DescribeProducersRequestTopic{{Topic: "t", Partitions: []int32{0, 1, 2}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps := resp.(*kmsg.DescribeProducersResponse).Topics[0].Partitions
+	if len(ps[0].ActiveProducers) != 0 || ps[0].ErrorCode != 0 || ps[2].ErrorCode != kerr.UnknownTopicOrPartition.Code || len(ps[1].ActiveProducers) != 1 {
+		t.Fatalf("%+v", ps)
+	}
+	if a := ps[1].ActiveProducers[0]; a.ProducerID != 8 || a.ProducerEpoch != 0 || a.LastSequence != 2 || a.LastTimestamp != 1234 || a.CurrentTxnStartOffset != -1 || a.CoordinatorEpoch != -1 {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestLogDirsOfRealLogs(t *testing.T) {
+	t.Parallel()
+	s := serveLogs(t)
+	s.produce(t, "t", 0, 5, 0, 1, 3)
+	l := &LogDirs{Partitions: s, Hosted: s.table}
+	describe := func(topics []kmsg.DescribeLogDirsRequestTopic) (names []string, size int64) {
+		t.Helper()
+		resp, err := l.describe(context.Background(), &Call{Version: 4}, &kmsg.DescribeLogDirsRequest{Topics: topics})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs := resp.(*kmsg.DescribeLogDirsResponse).Dirs
+		if len(dirs) != 2 {
+			t.Fatalf("%d directories", len(dirs))
+		}
+		for _, d := range dirs {
+			if d.ErrorCode != 0 || d.TotalBytes <= 0 {
+				t.Errorf("%+v", d)
+			}
+			for _, topic := range d.Topics {
+				for _, p := range topic.Partitions {
+					names = append(names, topic.Topic+"-"+string(rune('0'+p.Partition)))
+					size += p.Size
+				}
+			}
+		}
+		slices.Sort(names)
+		return names, size
+	}
+	if names, size := describe(nil); !slices.Equal(names, []string{"compacted-0", "t-0", "t-1"}) || size < 61 {
+		t.Errorf("all: %v, %d bytes", names, size)
+	}
+	if names, _ := describe([]kmsg.DescribeLogDirsRequestTopic{{Topic: "t", Partitions: []int32{1, 7}}}); !slices.Equal(names, []string{"t-1"}) {
+		t.Errorf("one: %v", names)
+	}
+	if names, _ := describe([]kmsg.DescribeLogDirsRequestTopic{}); len(names) != 0 {
+		t.Errorf("none: %v", names)
+	}
+	here := s.table.Named("t", 0).Log().Dir().Path()
+	there := map[string]string{"/a": "/b", "/b": "/a"}[here]
+	for _, c := range []struct {
+		dir, topic string
+		code       int16
+	}{
+		{here, "t", 0}, {there, "t", kerr.KafkaStorageError.Code}, {"/c", "t", kerr.LogDirNotFound.Code},
+		{here, "u", kerr.UnknownTopicOrPartition.Code}, {here, string(make([]byte, 249)), kerr.InvalidTopicException.Code},
+	} {
+		resp, err := l.alter(context.Background(), &Call{}, &kmsg.AlterReplicaLogDirsRequest{Dirs: []kmsg.AlterReplicaLogDirsRequestDir{
+			{Dir: c.dir, Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: c.topic, Partitions: []int32{0}}}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.(*kmsg.AlterReplicaLogDirsResponse).Topics[0].Partitions[0]; got.ErrorCode != c.code {
+			t.Errorf("move %q to %s: code %d, want %d", c.topic, c.dir, got.ErrorCode, c.code)
+		}
+	}
+}
