@@ -101,6 +101,31 @@ func TestPendingIsNotIdle(t *testing.T) {
 	receive(t, c)
 }
 
+// Nobody reads while a request is parked; the sweeper finds that its client
+// has left, and leaves those alone that have not.
+func TestParkedClientLeaves(t *testing.T) {
+	t.Parallel()
+	e := newEcho()
+	s, addr := start(t, Config{Handler: e})
+	stays, leaves := dial(t, addr), dial(t, addr)
+	send(t, stays, frame(2, 0, 1, nil))
+	first := <-e.came
+	send(t, leaves, frame(2, 0, 1, nil))
+	second := <-e.came
+	_ = leaves.Close()
+	for gone := false; !gone; {
+		s.sweepOnce(time.Now().Add(parkedCheck + time.Second))
+		select {
+		case <-second.cancel:
+			gone = true
+		default:
+			runtime.Gosched()
+		}
+	}
+	close(first.done)
+	receive(t, stays)
+}
+
 func TestSlowSender(t *testing.T) {
 	t.Parallel()
 	cfg, events := withEvents(Config{Handler: newEcho(), FrameGrace: time.Minute, FrameRate: 1000})
