@@ -59,7 +59,6 @@ type Broker struct {
 	MaxPartitionsDescribed int // of one DescribeTopicPartitions
 	MetricPartitionLimit   int
 	LogLevel               string
-	LogFormat              string
 
 	// TopicDefaults are the values of a topic without configs of its own.
 	TopicDefaults Topic
@@ -169,8 +168,6 @@ type Quorum struct {
 	SegmentAge          time.Duration
 	SnapshotBytes       int64
 	SnapshotInterval    time.Duration // 0: never by time
-	RetentionBytes      int64
-	Retention           time.Duration
 	ElectionTimeout     time.Duration
 	FetchTimeout        time.Duration
 	BrokerHeartbeat     time.Duration
@@ -269,7 +266,6 @@ func (s *Settings) view() (*Broker, error) {
 	b.MaxPartitionsDescribed = s.int("max.request.partition.size.limit")
 	b.MetricPartitionLimit = s.int("gregor.metrics.partition.limit")
 	b.LogLevel = s.text("gregor.log.level")
-	b.LogFormat = s.text("gregor.log.format")
 	b.topicDefaults = s.topicDefaults()
 	b.groupDefaults = s.groupDefaults()
 	b.TopicDefaults = b.Topic("", nil)
@@ -470,8 +466,6 @@ func (s *Settings) quorum(b *Broker) {
 		SegmentAge:          s.ms("metadata.log.segment.ms"),
 		SnapshotBytes:       s.long("metadata.log.max.record.bytes.between.snapshots"),
 		SnapshotInterval:    s.ms("metadata.log.max.snapshot.interval.ms"),
-		RetentionBytes:      s.long("metadata.max.retention.bytes"),
-		Retention:           s.ms("metadata.max.retention.ms"),
 		ElectionTimeout:     s.ms("controller.quorum.election.timeout.ms"),
 		FetchTimeout:        s.ms("controller.quorum.fetch.timeout.ms"),
 		BrokerHeartbeat:     s.ms("broker.heartbeat.interval.ms"),

@@ -252,11 +252,6 @@ var brokerTable = []Property{
 		Doc: "Serve Go's profiles under /debug/pprof on `gregor.http.listener`. They may show the contents of memory: not for open networks.",
 	},
 	{
-		Name: "gregor.log.format", Type: String, Default: "auto", Importance: Low,
-		Valid: oneOf("auto", "text", "json"),
-		Doc:   "Form of log lines: `text` for people, `json` for machines, `auto` text on a terminal.",
-	},
-	{
 		Name: "gregor.log.level", Type: String, Default: "info", Importance: Low,
 		Valid: oneOf("debug", "info", "warn", "error"),
 		Doc:   "Least severe log line that is written: debug, info, warn or error.",
@@ -794,12 +789,12 @@ var brokerTable = []Property{
 		Doc:   "How often Kafka's controller writes a record when nothing else happens.",
 	},
 	{
-		Name: "metadata.max.retention.bytes", Type: Long, Default: "104857600", Importance: High,
-		Doc: "Size of metadata log and snapshots beyond which old ones are deleted.",
+		Name: "metadata.max.retention.bytes", Type: Long, Default: "104857600", Importance: High, Standing: NoEffect,
+		Doc: "Size of metadata log and snapshots beyond which Kafka deletes old ones; Gregor keeps what the newest snapshot does not cover.",
 	},
 	{
-		Name: "metadata.max.retention.ms", Type: Long, Default: "604800000", Importance: High,
-		Doc: "Age beyond which old metadata segments and snapshots are deleted.",
+		Name: "metadata.max.retention.ms", Type: Long, Default: "604800000", Importance: High, Standing: NoEffect,
+		Doc: "Age beyond which Kafka deletes old metadata; Gregor keeps what the newest snapshot does not cover.",
 	},
 	{
 		Name: "metric.reporters", Type: List, Default: "org.apache.kafka.common.metrics.JmxReporter", Importance: Low, Mode: ClusterWide, Standing: NotBuilt,

@@ -110,6 +110,11 @@ func (n *Node) register(ctx context.Context) error {
 		d.SetBrokerEpoch(epoch)
 	}
 	n.table.Strays(n.image.Load(), metadataLog)
+	// What lost its tail in an unclean stop gets its new leader epoch before
+	// the first client asks, so that none has to retry.
+	if err := n.raiser.raise(ctx, n.uplink); err != nil {
+		return err
+	}
 	n.raiser.start(n.uplink)
 	return nil
 }
@@ -265,17 +270,25 @@ func (r *epochRaiser) start(up *uplink.Uplink) {
 			case <-r.ctx.Done():
 				return
 			}
-			r.mu.Lock()
-			var asked []plan.EpochRaise
-			for a := range r.asked {
-				asked = append(asked, a)
-			}
-			clear(r.asked)
-			r.mu.Unlock()
 			// A refusal is asked again by the table's next tick.
-			_ = up.RaiseLeaderEpochs(r.ctx, asked)
+			_ = r.raise(r.ctx, up)
 		}
 	})
+}
+
+// raise asks for all that is wanted now and returns when it is published.
+func (r *epochRaiser) raise(ctx context.Context, up *uplink.Uplink) error {
+	r.mu.Lock()
+	var asked []plan.EpochRaise
+	for a := range r.asked {
+		asked = append(asked, a)
+	}
+	clear(r.asked)
+	r.mu.Unlock()
+	if len(asked) == 0 {
+		return nil
+	}
+	return up.RaiseLeaderEpochs(ctx, asked)
 }
 
 func (r *epochRaiser) close() {

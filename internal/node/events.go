@@ -18,9 +18,9 @@ func storageEvents(log *slog.Logger) storage.Events {
 	return storage.Events{
 		Recovered: func(l *storage.Log, r storage.Recovery) {
 			switch {
-			case len(r.Damage) > 0 || r.CutBytes > 0 || r.LostTail:
+			case len(r.Damage) > 0 || r.CutBytes > 0:
 				log.Warn("log recovered after an unclean stop", "log", l.Name().String(), "end", r.End,
-					"scanned_bytes", r.ScannedBytes, "cut_bytes", r.CutBytes, "lost_tail", r.LostTail, "damaged_places", len(r.Damage))
+					"scanned_bytes", r.ScannedBytes, "cut_bytes", r.CutBytes, "damaged_places", len(r.Damage))
 			default:
 				log.Debug("log checked after an unclean stop", "log", l.Name().String(), "end", r.End, "scanned_bytes", r.ScannedBytes)
 			}

@@ -33,6 +33,7 @@
 //
 // Order of locks: Table, Partition.turn, Partition.mu, the log's own. Storage
 // calls in by Events.Flushed on its committer, which takes mu for a moment and
-// never waits. The only goroutines made here take a failed directory's
-// partitions offline; Close waits for them.
+// never waits. Two kinds of goroutines are made here: those that open logs
+// beside Apply, which waits for them, and those that take a failed directory's
+// partitions offline, for which Close waits.
 package replica

@@ -535,6 +535,12 @@ func TestFailedSyncTakesTheDirectoryOffline(t *testing.T) {
 		t.Fatal("both partitions in one directory")
 	}
 	w.produce(other, records(t, 0, 1), -1)
+	for _, q := range w.topic(2, "new", 2, nil) {
+		if q.Log().Dir() != other.Log().Dir() {
+			t.Errorf("new-%d was placed in the failed directory", q.Index())
+		}
+		w.produce(q, records(t, 0, 1), -1)
+	}
 	w.table.Close()
 	for _, d := range w.dirs {
 		_ = d.Close() // the failed one says so

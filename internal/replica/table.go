@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -65,6 +66,8 @@ type Table struct {
 	ids    map[meta.UUID]*topic
 	byLog  map[*storage.Log]*Partition
 
+	failMu  sync.Mutex     // guards closed; a leaf
+	closed  bool           // no more of those
 	failing sync.WaitGroup // goroutines that take a failed directory's partitions offline
 }
 
@@ -101,11 +104,11 @@ func (t *Table) Events() storage.Events {
 	e.DirFailed = func(dir string, err error) {
 		// On a goroutine of its own: the event may come beneath a log's lock.
 		// Close waits for it.
-		t.failing.Add(1)
-		go func() {
-			defer t.failing.Done()
-			t.dirFailed(dir)
-		}()
+		t.failMu.Lock()
+		if !t.closed {
+			t.failing.Go(func() { t.dirFailed(dir) })
+		}
+		t.failMu.Unlock()
 		if t.config.Events.DirFailed != nil {
 			t.config.Events.DirFailed(dir, err)
 		}
@@ -209,23 +212,21 @@ func (t *Table) Apply(d *meta.Delta) error {
 			}
 		}
 	}
+	opened := t.openAll(d)
 	for c := range d.TopicChanges() {
 		if c.New == nil {
 			continue
 		}
-		var config *TopicConfig
 		for i, pc := range c.Partitions() {
 			if pc.New == nil || !pc.New.HasReplica(t.config.NodeID) {
 				continue
 			}
 			p := t.ByID(c.New.ID, i)
 			if p == nil {
-				if config == nil {
-					config = t.config.Topic(d.New, c.Name)
-				}
-				var err error
-				if p, err = t.host(c.New, i, pc.New, config); err != nil {
-					errs = append(errs, err)
+				o := opened[place{c.New.ID, i}]
+				p = t.host(c.New, i, pc.New, o)
+				if o.err != nil {
+					errs = append(errs, o.err)
 				}
 			}
 			if err := p.become(pc.New, t.config.NodeID, now); err != nil {
@@ -270,14 +271,155 @@ func (t *Table) configure(d *meta.Delta, now time.Time) {
 	}
 }
 
-// host opens or makes the log of a partition and adds it to the table. On an
-// error it is there, offline.
-func (t *Table) host(mt *meta.Topic, i int32, m *meta.Partition, c *TopicConfig) (*Partition, error) {
-	p := &Partition{table: t, topic: mt.Name, id: mt.ID, index: i, lostTail: -1}
-	p.config.Store(c)
-	p.role.Store(&role{epoch: -1, refusal: kerr.NotLeaderForPartition})
-	log, err := t.open(storage.Name{Topic: mt.Name, Partition: i}, mt.ID, m.Dir(t.config.NodeID), c.Log)
+// place is a partition by the id of its topic.
+type place struct {
+	topic meta.UUID
+	index int32
+}
+
+// opening is a log to be opened or made, and what came of it.
+type opening struct {
+	place  place
+	name   storage.Name
+	dir    *storage.Dir // nil: none is online
+	config *TopicConfig
+
+	log *storage.Log
+	err error
+}
+
+// openers is how many logs are opened at a time: after an unclean stop each is
+// read and checked, and making one waits for the disk.
+var openers = max(2, runtime.GOMAXPROCS(0))
+
+// openAll opens the logs of the partitions that d places here for the first
+// time.
+func (t *Table) openAll(d *meta.Delta) map[place]*opening {
+	jobs := map[place]*opening{}
+	var queue []*opening
+	var where *layout
+	for c := range d.TopicChanges() {
+		if c.New == nil {
+			continue
+		}
+		var config *TopicConfig
+		for i, pc := range c.Partitions() {
+			if pc.New == nil || !pc.New.HasReplica(t.config.NodeID) || t.ByID(c.New.ID, i) != nil {
+				continue
+			}
+			if config == nil {
+				config = t.config.Topic(d.New, c.Name)
+			}
+			if where == nil {
+				where = t.layout()
+			}
+			o := &opening{place: place{c.New.ID, i}, name: storage.Name{Topic: c.Name, Partition: i}, config: config}
+			o.dir = where.choose(o.name, pc.New.Dir(t.config.NodeID))
+			jobs[o.place] = o
+			queue = append(queue, o)
+		}
+	}
+	var next atomic.Int64
+	work := func() {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(queue) {
+				return
+			}
+			queue[i].open()
+		}
+	}
+	var helpers sync.WaitGroup
+	for range min(openers, len(queue)) - 1 {
+		helpers.Go(work)
+	}
+	work()
+	helpers.Wait()
+	return jobs
+}
+
+func (o *opening) open() {
+	if o.dir == nil {
+		o.err = fmt.Errorf("open %s: %w", o.name, storage.ErrDirFailed)
+		return
+	}
+	c := o.config.Log
+	c.Create = true
+	log, err := o.dir.Open(o.name, o.place.topic, c)
+	if errors.Is(err, storage.ErrWrongTopicID) {
+		// What is on disk is the topic that had the name before, deleted while
+		// this node was away.
+		if err = o.dir.Delete(o.name); err == nil {
+			log, err = o.dir.Open(o.name, o.place.topic, c)
+		}
+	}
 	if err != nil {
+		o.err = fmt.Errorf("open %s in %s: %w", o.name, o.dir.Path(), err)
+		return
+	}
+	o.log = log
+}
+
+// layout is which log lies where, while new ones are placed.
+type layout struct {
+	dirs    []*storage.Dir
+	where   map[storage.Name]*storage.Dir
+	count   map[*storage.Dir]int
+	settled bool
+}
+
+func (t *Table) layout() *layout {
+	l := &layout{dirs: t.dirs, settled: t.settled.Load()}
+	if len(t.dirs) == 1 {
+		return l
+	}
+	l.where, l.count = map[storage.Name]*storage.Dir{}, map[*storage.Dir]int{}
+	for _, d := range t.dirs {
+		for _, n := range d.Logs() {
+			l.where[n] = d
+			l.count[d]++
+		}
+	}
+	return l
+}
+
+// choose finds the directory of a log: the one that metadata names, else the
+// one that has it, else the online one with the fewest. While one is offline,
+// a log that is not found may be there, and is not made anew elsewhere unless
+// it is new for sure.
+func (l *layout) choose(n storage.Name, want meta.UUID) *storage.Dir {
+	if len(l.dirs) == 1 {
+		return l.dirs[0]
+	}
+	for _, d := range l.dirs {
+		if d.ID() == want && want != meta.DirUnassigned {
+			return d
+		}
+	}
+	if d := l.where[n]; d != nil {
+		return d
+	}
+	var best *storage.Dir
+	for _, d := range l.dirs {
+		switch {
+		case d.Err() != nil && !l.settled:
+			return nil
+		case d.Err() == nil && (best == nil || l.count[d] < l.count[best]):
+			best = d
+		}
+	}
+	if best != nil {
+		l.count[best]++
+	}
+	return best
+}
+
+// host adds a partition to the table. Without a log it is there, offline.
+func (t *Table) host(mt *meta.Topic, i int32, m *meta.Partition, o *opening) *Partition {
+	p := &Partition{table: t, topic: mt.Name, id: mt.ID, index: i, lostTail: -1}
+	p.config.Store(o.config)
+	p.role.Store(&role{epoch: -1, refusal: kerr.NotLeaderForPartition})
+	if log := o.log; log == nil {
 		p.offline = true
 		p.role.Store(&role{epoch: -1, refusal: kerr.KafkaStorageError})
 	} else {
@@ -299,55 +441,10 @@ func (t *Table) host(mt *meta.Topic, i int32, m *meta.Partition, c *TopicConfig)
 	}
 	x.partitions[i] = p
 	x.hosted++
-	if log != nil {
-		t.byLog[log] = p
+	if o.log != nil {
+		t.byLog[o.log] = p
 	}
-	return p, err
-}
-
-// open finds the directory: the one that metadata names, else the one that has
-// the log, else the online one with the fewest.
-func (t *Table) open(n storage.Name, id, dir meta.UUID, c storage.LogConfig) (*storage.Log, error) {
-	d := t.dirFor(n, dir)
-	if d == nil {
-		return nil, fmt.Errorf("open %s: %w", n, storage.ErrDirFailed)
-	}
-	c.Create = true
-	log, err := d.Open(n, id, c)
-	if errors.Is(err, storage.ErrWrongTopicID) {
-		// What is on disk is the topic that had the name before, deleted while
-		// this node was away.
-		if err = d.Delete(n); err == nil {
-			log, err = d.Open(n, id, c)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open %s in %s: %w", n, d.Path(), err)
-	}
-	return log, nil
-}
-
-func (t *Table) dirFor(n storage.Name, want meta.UUID) *storage.Dir {
-	if len(t.dirs) == 1 {
-		return t.dirs[0]
-	}
-	var best *storage.Dir
-	fewest := 0
-	for _, d := range t.dirs {
-		if d.ID() == want && want != meta.DirUnassigned {
-			return d
-		}
-		if d.Err() != nil {
-			continue
-		}
-		if slices.Contains(d.Logs(), n) {
-			return d
-		}
-		if k := len(d.Logs()); best == nil || k < fewest {
-			best, fewest = d, k
-		}
-	}
-	return best
+	return p
 }
 
 // drop ends the hosting of a partition and removes its log.
@@ -448,5 +545,8 @@ func (t *Table) Close() {
 	for _, p := range t.All() {
 		p.close(kerr.NotLeaderForPartition)
 	}
+	t.failMu.Lock()
+	t.closed = true
+	t.failMu.Unlock()
 	t.failing.Wait()
 }

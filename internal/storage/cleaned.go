@@ -70,6 +70,7 @@ type Cleaned struct {
 	pending []batch.View
 	size    int64
 	next    int64
+	done    bool   // replaced or discarded
 	cuts    uint64 // the log's, when what it replaces was read
 }
 
@@ -148,8 +149,11 @@ func (c *Cleaned) Since(n uint64) { c.cuts = n }
 
 // Discard removes the files of a segment that will not be used.
 func (c *Cleaned) Discard() error {
-	c.h.Release()
-	c.seg.Remove()
+	if !c.done {
+		c.done = true
+		c.h.Release()
+		c.seg.Remove()
+	}
 	return nil
 }
 
@@ -170,6 +174,7 @@ func (l *Log) Replace(old []int64, with *Cleaned) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
+	l.dir.sealAll() // what was rolled just now, too
 	gone, next, err := l.sealedAt(old, with)
 	if err != nil {
 		if with != nil {
@@ -192,6 +197,7 @@ func (l *Log) Replace(old []int64, with *Cleaned) error {
 	l.mu.Unlock()
 	l.removeSegments(gone)
 	if with != nil {
+		with.done = true
 		with.h.Release()
 	}
 	l.dir.markDirty(l)
@@ -232,6 +238,11 @@ func (l *Log) sealedAt(old []int64, with *Cleaned) (gone []*segment.Segment, nex
 // swap does the renames; each stage is durable before the next.
 func (l *Log) swap(gone []*segment.Segment, next int64, with *Cleaned) error {
 	path := l.dirPath()
+	// Gaps in offsets are believed below the durable point only.
+	pt := point{l.flushed.Load(), l.start.Load(), l.hw.Load()}
+	if err := l.dir.points.set(l.key(), pt, true); err != nil {
+		return err
+	}
 	if with != nil {
 		with.seg.SetNext(next)
 		if err := with.seg.Rename(segment.SwapSuffix); err != nil {

@@ -75,6 +75,7 @@ type Dir struct {
 	// checkpointing lets one at a time write the checkpoints; capacity 1.
 	checkpointing chan struct{}
 	writingEpochs chan struct{} // the same for epoch checkpoints
+	sealing       chan struct{} // and for the queue of segments to seal
 
 	commitMu   sync.Mutex
 	queue      []*Log
@@ -98,7 +99,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	d := &Dir{cfg: cfg, fs: cfg.FS, path: cfg.Path, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles),
 		logs: map[Name]*Log{}, onDisk: map[Name]*known{}, previousEpoch: -1,
 		nextDone: make(chan struct{}), wakeCommit: make(chan struct{}, 1), quit: make(chan struct{}),
-		checkpointing: make(chan struct{}, 1), writingEpochs: make(chan struct{}, 1),
+		checkpointing: make(chan struct{}, 1), writingEpochs: make(chan struct{}, 1), sealing: make(chan struct{}, 1),
 		keeper: keeper{wake: make(chan struct{}, 1)}}
 	d.brokerEpoch.Store(cfg.BrokerEpoch)
 	if err := makeDurable(d.fs, d.path); err != nil {

@@ -164,6 +164,8 @@ func (d *Dir) removeDue(now time.Time) {
 
 // sealAll works the queue off in order; a full disk leaves the rest for later.
 func (d *Dir) sealAll() {
+	d.sealing <- struct{}{}
+	defer func() { <-d.sealing }()
 	for d.Err() == nil {
 		d.keeper.mu.Lock()
 		if len(d.keeper.seals) == 0 {

@@ -567,3 +567,28 @@ func TestLoadedGroupAboveMaxSize(t *testing.T) {
 		t.Errorf("state is %s", r2.state("g"))
 	}
 }
+
+// A static member whose return took longer to be committed than its session
+// lasts has a session afterwards.
+func TestSessionAfterSlowReturn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	j := r.join("g", "", instance("one"))
+	r.pass(7 * time.Second)
+	r.sync("g", r.joined(j).MemberID, 1, nil)
+	r.hold = true
+	j = r.join("g", "", instance("one"))
+	r.pass(11 * time.Second)
+	r.waiting(j)
+	r.hold = false
+	r.commit(len(r.log))
+	r.wantCode(r.joined(j).ErrorCode, nil)
+	r.pass(9 * time.Second)
+	if r.state("g") != "Stable" {
+		t.Errorf("state is %s", r.state("g"))
+	}
+	r.pass(time.Second)
+	if r.state("g") != "Empty" {
+		t.Errorf("state is %s: the session never ends", r.state("g"))
+	}
+}

@@ -330,3 +330,35 @@ func TestExpiryIsBounded(t *testing.T) {
 		t.Errorf("%d groups left", len(r.s.groups))
 	}
 }
+
+// An offset that is deleted, committed and deleted again, all before anything is
+// committed, is seen in each of its states on the way.
+func TestCommittedViewGoesThroughAllStates(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.hold = true
+	for i := range 3 {
+		r.commitOffset("g", "", -1, "t", 0, int64(i))
+		r.deleteOffsetsOnHold("g", "t", 0)
+	}
+	for end := 1; end <= 6; end++ {
+		want := int64(-1)
+		if end%2 == 1 {
+			want = int64(end / 2)
+		}
+		if r.commit(end); r.fetch(Committed, "g", "t", 0) != want {
+			t.Errorf("committed to %d: sees %d, want %d", end, r.fetch(Committed, "g", "t", 0), want)
+		}
+	}
+	if n := len(r.s.groups["g"].topics); n != 0 {
+		t.Errorf("%d topics left", n)
+	}
+}
+
+// deleteOffsetsOnHold asks for a deletion whose answer will come later.
+func (r *rig) deleteOffsetsOnHold(group, topic string, partition int32) {
+	req := kmsg.NewPtrOffsetDeleteRequest()
+	req.Group = group
+	req.Topics = []kmsg.OffsetDeleteRequestTopic{{Topic: topic, Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: partition}}}}
+	r.call(func(coord.Ticket) coord.Result { return r.s.DeleteOffsets(req) })
+}

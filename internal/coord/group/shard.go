@@ -82,12 +82,14 @@ type entry struct {
 	group   *classic.Group             // written; nil: deleted
 	visible *classic.Group             // committed; nil: not yet, or no more
 	topics  map[string]map[int32]*slot // offsets
+	queued  int                        // changes of it that are not committed yet
 	alarm   time.Time                  // the earliest of the group's alarms; zero: none
 }
 
 // slot is the offset of one partition, in both views; nil is none.
 type slot struct {
 	written, committed *Offset
+	queued             int // changes of it that are not committed yet
 }
 
 // change is what becomes visible when the log is committed beyond at.
@@ -123,10 +125,10 @@ func (s *Shard) group(id string) *classic.Group {
 	return nil
 }
 
-// tidy forgets an entry of which nothing is left. The queue may still speak of
-// it, when another has its id already.
+// tidy forgets an entry of which nothing is left, and of which the queue does
+// not speak any more.
 func (s *Shard) tidy(e *entry) {
-	if e.group == nil && e.visible == nil && len(e.topics) == 0 && s.groups[e.id] == e {
+	if e.group == nil && e.visible == nil && len(e.topics) == 0 && e.queued == 0 {
 		delete(s.groups, e.id)
 	}
 }
@@ -175,7 +177,7 @@ func (s *Shard) Replay(offset int64, r coord.Record) error {
 func (s *Shard) setGroup(at int64, e *entry, g *classic.Group) {
 	e.group = g
 	e.alarm = time.Time{}
-	s.queue = append(s.queue, change{at: at, entry: e, group: g})
+	s.enqueue(change{at: at, entry: e, group: g})
 }
 
 func (s *Shard) replayOffset(at int64, group, topic string, partition int32, o *Offset) {
@@ -187,7 +189,7 @@ func (s *Shard) replayOffset(at int64, group, topic string, partition int32, o *
 	if o == nil {
 		if sl != nil {
 			sl.written = nil
-			s.queue = append(s.queue, change{at: at, entry: e, topic: topic, partition: partition, slot: sl})
+			s.enqueue(change{at: at, entry: e, topic: topic, partition: partition, slot: sl})
 		}
 		return
 	}
@@ -209,7 +211,15 @@ func (s *Shard) replayOffset(at int64, group, topic string, partition int32, o *
 		e.topics[topic][partition] = sl
 	}
 	sl.written = o
-	s.queue = append(s.queue, change{at: at, entry: e, topic: topic, partition: partition, slot: sl, offset: o})
+	s.enqueue(change{at: at, entry: e, topic: topic, partition: partition, slot: sl, offset: o})
+}
+
+func (s *Shard) enqueue(c change) {
+	c.entry.queued++
+	if c.slot != nil {
+		c.slot.queued++
+	}
+	s.queue = append(s.queue, c)
 }
 
 // Committed moves the committed view to upTo.
@@ -219,22 +229,22 @@ func (s *Shard) Committed(upTo int64) {
 		c := s.queue[n]
 		s.queue[n] = change{}
 		n++
+		c.entry.queued--
 		if c.slot == nil {
 			c.entry.visible = c.group
 			s.tidy(c.entry)
 			continue
 		}
+		c.slot.queued--
 		c.slot.committed = c.offset
-		if c.slot.committed == nil && c.slot.written == nil {
+		if c.slot.committed == nil && c.slot.written == nil && c.slot.queued == 0 {
 			parts := c.entry.topics[c.topic]
-			if parts[c.partition] == c.slot {
-				delete(parts, c.partition)
-				if len(parts) == 0 {
-					delete(c.entry.topics, c.topic)
-				}
-				s.tidy(c.entry)
+			delete(parts, c.partition)
+			if len(parts) == 0 {
+				delete(c.entry.topics, c.topic)
 			}
 		}
+		s.tidy(c.entry)
 	}
 	s.queue = s.queue[n:]
 	if len(s.queue) == 0 {

@@ -44,7 +44,7 @@ type sim struct {
 
 func TestRandomRequestsAndReplay(t *testing.T) {
 	t.Parallel()
-	seeds := int64(300)
+	seeds := int64(150)
 	if testing.Short() {
 		seeds = 30
 	}

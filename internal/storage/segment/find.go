@@ -175,8 +175,10 @@ func (s *Segment) locate(h vfs.File, offset, size, next int64) (pos, base int64,
 	if offset >= next {
 		return size, next, "", nil
 	}
-	if pos, ok := s.marked(offset); ok && pos < size {
-		return pos, offset, "", nil
+	if s.cfg.Dense { // else the batch at a boundary may begin above it
+		if pos, ok := s.marked(offset); ok && pos < size {
+			return pos, offset, "", nil
+		}
 	}
 	e, ok, bad, err := s.entryFor(func(x *index.Offset) (index.Entry, bool) { return x.Lookup(offset) },
 		func(h vfs.File, size int64) (index.Entry, bool, error) {

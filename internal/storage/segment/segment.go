@@ -120,6 +120,9 @@ type Segment struct {
 	txns    []index.AbortedTxn // nil with txnsIn: none
 	txnsIn  bool               // txns holds the index; else it is in the file
 	removed bool
+
+	// logPath is the log file's path under logPathDir and logPathSuffix.
+	logPath, logPathDir, logPathSuffix string
 }
 
 func newSegment(cfg Config, dir string, base int64) *Segment {
@@ -178,8 +181,16 @@ func (s *Segment) Path(kind string) string {
 	return s.pathLocked(kind)
 }
 
+// pathLocked keeps the log file's path: every read asks for it.
 func (s *Segment) pathLocked(kind string) string {
-	return filepath.Join(s.dir, FileName(s.base, kind)+s.suffix)
+	if kind != LogSuffix {
+		return filepath.Join(s.dir, FileName(s.base, kind)+s.suffix)
+	}
+	if s.logPath == "" || s.logPathDir != s.dir || s.logPathSuffix != s.suffix {
+		s.logPath = filepath.Join(s.dir, FileName(s.base, kind)+s.suffix)
+		s.logPathDir, s.logPathSuffix = s.dir, s.suffix
+	}
+	return s.logPath
 }
 
 // Tail is the segment's size in bytes and the offset after its last batch.

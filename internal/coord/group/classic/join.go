@@ -153,6 +153,8 @@ func (g *Group) replace(r *coord.Result, now time.Time, t coord.Ticket, req *kms
 		if g.byID[id] != m || m.join != t || g.state != Stable {
 			return r // replaced again, gone, or a rebalance answers it
 		}
+		// A session that ended while its member waited for us was let pass.
+		m.deadline = g.schedule(now, m.session)
 		if err != nil {
 			reply := joinError("", coord.ClientError(err))
 			reply.Generation, reply.Protocol, reply.ProtocolType, reply.LeaderID = g.generation, g.protocol, g.protocolType, leader

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/cli/kafka"
+)
+
+// finding is one thing that doctor looked at.
+type finding struct {
+	Check string `json:"check"`
+	State string `json:"state"` // ok, warning, problem
+	Found string `json:"found"`
+	Do    string `json:"do,omitempty"`
+}
+
+const (
+	sound   = "ok"
+	warning = "warning"
+	problem = "problem"
+)
+
+func newDoctor(e *Env) *cobra.Command {
+	c := &client{env: e}
+	var dirs []string
+	cmd := c.on(&cobra.Command{
+		Use: "doctor", Short: "find what keeps clients and brokers from working", Args: cobra.NoArgs,
+		Long: "Look for the mistakes that cost most time: a broker that cannot be reached, or that tells\n" +
+			"clients an address which they cannot reach; a full disk; a clock that is wrong; too few\n" +
+			"files allowed; damaged segments. Each finding says what to do. Status 1 when there is a\nproblem.",
+		Example: "  gregor doctor\n  gregor doctor -b broker.example.com:9092 --data /var/lib/gregor",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list := c.diagnose(cmd.Context(), dirs)
+			rows, bad := [][]any{}, false
+			for _, f := range list {
+				rows = append(rows, []any{f.State, f.Check, f.Found})
+				if f.Do != "" {
+					rows = append(rows, []any{"", "", "→ " + f.Do})
+				}
+				bad = bad || f.State == problem
+			}
+			if err := c.show(list, []string{"", "check", "found"}, rows); err != nil {
+				return err
+			}
+			if bad {
+				return exitStatus(1)
+			}
+			return nil
+		},
+	})
+	cmd.Flags().StringArrayVarP(&dirs, "data", "d", nil, "data directory to check: its disk and every segment; may be repeated")
+	return cmd
+}
+
+func (c *client) diagnose(ctx context.Context, dirs []string) []finding {
+	var list []finding
+	reached := false
+	for _, addr := range strings.Split(c.brokers, ",") {
+		f := dialCheck(ctx, "broker "+addr, addr)
+		if f.State != sound {
+			f.Do = "is the server running, and does its `listeners` name this address? " + listenHint(addr)
+		} else {
+			reached = true
+		}
+		list = append(list, f)
+	}
+	if reached {
+		list = append(list, c.diagnoseCluster(ctx)...)
+	}
+	list = append(list, fileLimit())
+	for _, d := range dirs {
+		list = append(list, diskSpace(d), c.segments(d))
+	}
+	return list
+}
+
+func listenHint(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err == nil && (host == "localhost" || ip.IsLoopback()) {
+		return "From within a container, localhost is the container itself."
+	}
+	return "A server that listens on 127.0.0.1 is not reached from other machines."
+}
+
+func dialCheck(ctx context.Context, what, addr string) finding {
+	d := net.Dialer{Timeout: 3 * time.Second}
+	began := time.Now()
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return finding{Check: what, State: problem, Found: err.Error()}
+	}
+	conn.Close()
+	return finding{Check: what, State: sound, Found: fmt.Sprintf("answers in %s", time.Since(began).Round(100*time.Microsecond))}
+}
+
+// diagnoseCluster asks the broker that was reached where it sends clients, and
+// goes there as a client would.
+func (c *client) diagnoseCluster(ctx context.Context) []finding {
+	quiet := *c
+	quiet.env = &Env{Err: new(bytes.Buffer)}
+	cl, err := quiet.kgo()
+	if err != nil {
+		return []finding{{Check: "client", State: problem, Found: err.Error(), Do: "check --brokers and --client-config"}}
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	raw, err := cl.SeedBrokers()[0].RetriableRequest(ctx, kmsg.NewPtrMetadataRequest())
+	if err != nil {
+		return []finding{{Check: "Kafka protocol", State: problem, Found: kafka.ErrorText(err),
+			Do: "the port answers, but not as a Kafka broker: is it another service, or a listener with TLS or a login (--client-config)?"}}
+	}
+	meta := raw.(*kmsg.MetadataResponse)
+	var list []finding
+	usable := false
+	for _, b := range meta.Brokers {
+		addr := net.JoinHostPort(b.Host, fmt.Sprint(b.Port))
+		f := dialCheck(ctx, fmt.Sprintf("advertised address of broker %d", b.NodeID), addr)
+		if f.State == sound {
+			usable = true
+			f.Found = addr + " " + f.Found
+		} else {
+			f.Found = fmt.Sprintf("clients are told %s, which does not answer from here: %s", addr, f.Found)
+			f.Do = fmt.Sprintf("set advertised.listeners of broker %d to a name and port that clients reach, such as %s", b.NodeID, strings.Split(c.brokers, ",")[0])
+		}
+		list = append(list, f)
+	}
+	if !usable {
+		return list
+	}
+	list = append(list, clock(ctx, cl))
+	return append(list, partitions(ctx, kadm.NewClient(cl)))
+}
+
+// clock compares this machine's time with the newest record's.
+func clock(ctx context.Context, cl *kgo.Client) finding {
+	a := kadm.NewClient(cl)
+	newest, err := a.ListMaxTimestampOffsets(ctx)
+	if err != nil {
+		return finding{Check: "clock", State: warning, Found: "cannot be compared: " + kafka.ErrorText(err)}
+	}
+	var latest int64
+	newest.Each(func(o kadm.ListedOffset) { latest = max(latest, o.Timestamp) })
+	return clockFinding(latest, time.Now())
+}
+
+func clockFinding(latest int64, now time.Time) finding {
+	ahead := time.UnixMilli(latest).Sub(now).Round(time.Second)
+	switch {
+	case now.Year() < 2024:
+		return finding{Check: "clock", State: problem, Found: "this machine says it is " + now.Format(time.DateOnly), Do: "set the clock, best by NTP: retention deletes by time"}
+	case ahead > 5*time.Minute:
+		return finding{Check: "clock", State: problem, Found: fmt.Sprintf("the newest record is %s in the future", ahead), Do: "the clock here or of a producer is wrong; retention keeps such records too long. message.timestamp.after.max.ms refuses them"}
+	case latest <= 0:
+		return finding{Check: "clock", State: sound, Found: "there are no records to compare with"}
+	}
+	return finding{Check: "clock", State: sound, Found: "no record is from the future"}
+}
+
+func partitions(ctx context.Context, a *kadm.Client) finding {
+	topics, err := a.ListTopicsWithInternal(ctx)
+	if err != nil {
+		return finding{Check: "partitions", State: problem, Found: kafka.ErrorText(err)}
+	}
+	n, leaderless, behind := 0, 0, 0
+	topics.EachPartition(func(p kadm.PartitionDetail) {
+		n++
+		if p.Leader < 0 {
+			leaderless++
+		} else if len(p.ISR) < len(p.Replicas) {
+			behind++
+		}
+	})
+	switch {
+	case leaderless > 0:
+		return finding{Check: "partitions", State: problem, Found: fmt.Sprintf("%d of %d have no leader", leaderless, n), Do: "start the brokers that hold them, and look at their logs for directories that failed"}
+	case behind > 0:
+		return finding{Check: "partitions", State: warning, Found: fmt.Sprintf("%d of %d have replicas that lag", behind, n), Do: "see which broker is slow or down: gregor cluster show"}
+	}
+	return finding{Check: "partitions", State: sound, Found: fmt.Sprintf("%d, all led and in sync", n)}
+}
+
+const (
+	fewFiles  = 8192
+	lowSpace  = 0.10
+	fullSpace = 0.02
+)
+
+func fileLimitFinding(limit uint64) finding {
+	f := finding{Check: "file limit", State: sound, Found: fmt.Sprintf("%d files may be open", limit)}
+	if limit < fewFiles {
+		f.State = warning
+		f.Do = "allow a server at least 65536: `ulimit -n 65536`, or LimitNOFILE in its systemd unit; each connection and each open segment takes one"
+	}
+	return f
+}
+
+func diskFinding(dir string, free, size uint64) finding {
+	part := float64(free) / float64(max(size, 1))
+	f := finding{Check: "disk of " + dir, State: sound, Found: fmt.Sprintf("%s of %s are free", sizeText(int64(free)), sizeText(int64(size)))}
+	switch {
+	case part < fullSpace:
+		f.State, f.Do = problem, "make room now: lower retention.bytes or retention.ms of large topics (gregor topic list), or grow the disk; producers are refused when it is full"
+	case part < lowSpace:
+		f.State, f.Do = warning, "make room before it is full: lower retention of large topics, or grow the disk"
+	}
+	return f
+}
+
+func (c *client) segments(dir string) finding {
+	bad, err := verifyDir(c.env, dir)
+	what := "segments of " + filepath.Clean(dir)
+	switch {
+	case err != nil:
+		return finding{Check: what, State: problem, Found: err.Error(), Do: "is this the server's log.dirs, and may you read it?"}
+	case len(bad) > 0:
+		return finding{Check: what, State: problem, Found: fmt.Sprintf("%d damaged, first %s at %d: %s", len(bad), bad[0].File, bad[0].Position, bad[0].Reason),
+			Do: "the medium may be failing: copy the directory, test the disk, and see all with `gregor log verify " + dir + "`"}
+	}
+	return finding{Check: what, State: sound, Found: "every batch is sound"}
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package producer
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"testing"
+
+	"gregor/internal/batch"
+)
+
+func data(t testing.TB, pid int64, epoch int16, seq int32, n int, offset int64, txn bool) batch.View {
+	t.Helper()
+	b := batch.NewBuilder(batch.None)
+	b.SetBaseOffset(offset)
+	b.SetProducer(pid, epoch, seq)
+	b.SetTransactional(txn)
+	for range n {
+		b.Append(1000, nil, nil)
+	}
+	v, err := b.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Clone(v)
+}
+
+func take(t testing.TB, tab *Table, origin Origin, v batch.View) error {
+	t.Helper()
+	u := tab.Prepare(origin, 0, false)
+	if err := u.Add(v); err != nil {
+		return err
+	}
+	tab.Apply(u, nil)
+	return nil
+}
+
+// TestOrigins: coordinators have no sequences but epochs; replicas take what
+// the leader took.
+func TestOrigins(t *testing.T) {
+	t.Parallel()
+	tab := NewTable()
+	if err := take(t, tab, Coordinator, data(t, 1, 3, batch.NoSequence, 1, 0, true)); err != nil {
+		t.Fatal(err)
+	}
+	if err := take(t, tab, Coordinator, data(t, 1, 2, batch.NoSequence, 1, 1, true)); !errors.Is(err, ErrInvalidProducerEpoch) {
+		t.Fatal(err)
+	}
+	if err := take(t, tab, Replication, data(t, 1, 2, 77, 1, 1, true)); err != nil {
+		t.Fatal(err)
+	}
+	if tab.FirstOpen() != 0 || tab.FirstUnstable() != 0 {
+		t.Fatal(tab.FirstOpen(), tab.FirstUnstable())
+	}
+	if _, dup := tab.Duplicate(data(t, 1, 2, batch.NoSequence, 1, 9, true)); dup {
+		t.Fatal("a batch without a sequence is no duplicate")
+	}
+}
+
+// TestFromZero: with transactions of version 2 a producer without batches
+// starts at 0.
+func TestFromZero(t *testing.T) {
+	t.Parallel()
+	tab := NewTable()
+	u := tab.Prepare(Client, 2, true)
+	if err := u.Add(data(t, 1, 0, 5, 1, 0, true)); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Fatal(err)
+	}
+	u = tab.Prepare(Client, 2, true)
+	if err := u.Add(data(t, 1, 0, 0, 1, 0, true)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOneAppend: several batches of a producer in one append follow each
+// other, and nothing is kept of an append that is refused.
+func TestOneAppend(t *testing.T) {
+	t.Parallel()
+	tab := NewTable()
+	u := tab.Prepare(Client, 0, false)
+	if err := u.Add(data(t, 1, 0, 0, 2, 0, false)); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Add(data(t, 1, 0, 2, 2, 2, false)); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Add(data(t, 1, 0, 5, 1, 4, false)); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Fatal(err)
+	}
+	if tab.Len() != 0 {
+		t.Fatal("a refused append left traces")
+	}
+}
+
+func TestFirstSeqWraps(t *testing.T) {
+	t.Parallel()
+	m := Meta{LastSeq: 1, OffsetDelta: 3}
+	if m.FirstSeq() != math.MaxInt32-1 {
+		t.Fatal(m.FirstSeq())
+	}
+}
+
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	tab := NewTable()
+	for i := range int64(7) {
+		for k := range int32(7) {
+			if err := take(t, tab, Client, data(t, i, 0, 2*k, 2, 100*i+2*int64(k), i%2 == 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	one, full := NewTable(), NewTable()
+	if err := one.Load(tab.AppendSnapshot(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := full.LoadFull(tab.AppendFull(nil)); err != nil || len(rest) > 0 {
+		t.Fatal(err)
+	}
+	for i := range int64(7) {
+		for k := range int32(7) {
+			v := data(t, i, 0, 2*k, 2, 0, true)
+			_, dup1 := one.Duplicate(v)
+			m, dup5 := full.Duplicate(v)
+			if dup1 != (k == 6) || dup5 != (k >= 2) || dup5 && m.First() != 100*i+2*int64(k) {
+				t.Fatalf("producer %d batch %d: %v %v %+v", i, k, dup1, dup5, m)
+			}
+		}
+	}
+	if one.FirstOpen() != 0 || full.FirstOpen() != 0 {
+		t.Fatal(one.FirstOpen(), full.FirstOpen())
+	}
+	b := tab.AppendSnapshot(nil)
+	b[20] ^= 1
+	if err := one.Load(b); err == nil {
+		t.Fatal("a flipped bit went by")
+	}
+}
+
+func FuzzSnapshot(f *testing.F) {
+	tab := NewTable()
+	_ = take(f, tab, Client, data(f, 3, 1, 0, 2, 0, true))
+	f.Add(tab.AppendSnapshot(nil))
+	f.Add(tab.AppendFull(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		x := NewTable()
+		if err := x.Load(b); err == nil {
+			y := NewTable()
+			if err := y.Load(x.AppendSnapshot(nil)); err != nil || y.Len() != x.Len() {
+				t.Fatal("not the same again", err)
+			}
+		}
+		if _, err := x.LoadFull(b); err == nil {
+			y := NewTable()
+			if rest, err := y.LoadFull(x.AppendFull(nil)); err != nil || len(rest) > 0 || y.Len() != x.Len() {
+				t.Fatal("not the same again", err)
+			}
+		}
+		_, _ = ParseMarker(append(make(batch.View, batch.HeaderSize), b...))
+	})
+}
