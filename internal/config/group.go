@@ -63,11 +63,11 @@ func ParseMatch(value string) ([]Match, error) {
 	for _, item := range SplitList(value) {
 		name, pattern, ok := strings.Cut(item, "=")
 		if name = strings.TrimSpace(name); !ok || !slices.Contains(Selectors, name) || strings.Contains(pattern, "=") {
-			return nil, fmt.Errorf("Illegal client matching pattern: %s", item)
+			return nil, fmt.Errorf("illegal client matching pattern: %s", item)
 		}
 		re, err := regexp.Compile("^(?:" + strings.TrimSpace(pattern) + ")$")
 		if err != nil {
-			return nil, fmt.Errorf("Illegal client matching pattern: %s: %w", item, err)
+			return nil, fmt.Errorf("illegal client matching pattern: %s: %w", item, err)
 		}
 		out = append(out, Match{Selector: name, Pattern: re})
 	}

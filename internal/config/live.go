@@ -89,7 +89,7 @@ func (s *Settings) ValidateBroker(values map[string]string, own bool) error {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		base := name
-		property, _, forListener := listenerOverride(name)
+		property, forListener := listenerOverride(name)
 		if forListener {
 			base = property
 		}
@@ -110,7 +110,7 @@ func (s *Settings) ValidateBroker(values map[string]string, own bool) error {
 		}
 	}
 	if len(fixed) > 0 {
-		problems = append([]error{fmt.Errorf("Cannot update these configs dynamically: %s", strings.Join(fixed, ", "))}, problems...)
+		problems = append([]error{errors.New(notDynamic + strings.Join(fixed, ", "))}, problems...)
 	}
 	if len(perBroker) > 0 {
 		problems = append(problems, fmt.Errorf("Cannot update these configs at default cluster level, broker id must be specified: %s", strings.Join(perBroker, ", ")))
@@ -132,6 +132,9 @@ func (s *Settings) ValidateBroker(values map[string]string, own bool) error {
 	}
 	return invalid(problems)
 }
+
+// notDynamic begins as Kafka's message does, which tools look for.
+const notDynamic = "Cannot update these configs dynamically: "
 
 // reconfigurable refuses changes that a running node cannot make.
 func (s *Settings) reconfigurable(next *Broker) error {

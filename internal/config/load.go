@@ -149,7 +149,7 @@ func (s *Settings) checkStatic() error {
 		for _, name := range slices.Sorted(maps.Keys(layer)) {
 			e := layer[name]
 			base := name
-			if property, _, ok := listenerOverride(name); ok {
+			if property, ok := listenerOverride(name); ok {
 				base = property
 			}
 			p := Brokers.Lookup(base)

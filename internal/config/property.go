@@ -304,14 +304,6 @@ func betweenOr(lo, hi, other float64) Valid {
 	}
 }
 
-func atLeastOr(lo, other float64) Valid {
-	return Valid{
-		Text: "[" + plain(lo) + ",...] or " + plain(other),
-		Why:  "Value must be at least " + plain(lo) + " or equal to " + plain(other),
-		ok:   func(v any) bool { n := asFloat(v); return n == other || n >= lo },
-	}
-}
-
 func oneOf(words ...string) Valid {
 	return Valid{
 		Text: "[" + strings.Join(words, ", ") + "]", Why: "String must be one of: " + strings.Join(words, ", "),

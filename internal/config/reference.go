@@ -97,13 +97,10 @@ func inWords(p *Property) string {
 		n    int64
 	}{{"days", 86400_000}, {"hours", 3600_000}, {"minutes", 60_000}, {"seconds", 1000}}
 	if strings.HasSuffix(p.Name, "bytes") || strings.HasSuffix(p.Name, "buffer.size") {
-		scale = scale[:0]
-		for _, s := range []struct {
+		scale = append(scale[:0], []struct {
 			unit string
 			n    int64
-		}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
-			scale = append(scale, s)
-		}
+		}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}...)
 	} else if !strings.HasSuffix(p.Name, ".ms") {
 		return ""
 	}

@@ -121,7 +121,7 @@ func (s *Settings) WithDynamic(clusterDefault, thisBroker map[string]string) (*S
 		layer := make(map[string]entry, len(values))
 		for _, name := range slices.Sorted(maps.Keys(values)) {
 			base := name
-			if property, _, ok := listenerOverride(name); ok {
+			if property, ok := listenerOverride(name); ok {
 				base = property
 			}
 			p := Brokers.Lookup(base)
@@ -266,7 +266,7 @@ func (s *Settings) DescribeClusterDefault() []Described {
 func (s *Settings) describe(name string) Described {
 	d := Described{Name: name, ReadOnly: true}
 	base := name
-	if property, _, ok := listenerOverride(name); ok {
+	if property, ok := listenerOverride(name); ok {
 		base = property
 	}
 	e, _, ok := s.raw(name)

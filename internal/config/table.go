@@ -67,7 +67,7 @@ func brokerSynonyms(name string) []string {
 			return family
 		}
 	}
-	if base, _, ok := listenerOverride(name); ok {
+	if base, ok := listenerOverride(name); ok {
 		return []string{name, base}
 	}
 	return []string{name}
@@ -81,13 +81,13 @@ var synonymFamilies = [][]string{
 }
 
 // listenerOverride takes listener.name.<listener>.<property> apart.
-func listenerOverride(name string) (property, listener string, ok bool) {
+func listenerOverride(name string) (property string, ok bool) {
 	rest, found := strings.CutPrefix(name, "listener.name.")
 	if !found {
-		return "", "", false
+		return "", false
 	}
-	listener, property, found = strings.Cut(rest, ".")
-	return property, listener, found && listener != "" && property != ""
+	listener, property, found := strings.Cut(rest, ".")
+	return property, found && listener != "" && property != ""
 }
 
 // removed are names that Kafka 4 no longer knows, and what became of them.

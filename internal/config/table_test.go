@@ -70,7 +70,7 @@ func TestSynonymsExist(t *testing.T) {
 func TestCanonicalDoubles(t *testing.T) {
 	t.Parallel()
 	p := Brokers.Lookup("log.cleaner.min.cleanable.ratio")
-	for raw, want := range map[string]string{"0.50": "0.5", "1": "1.0", "1e300": "1.0E300", "0.0001": "1.0E-4", "12345678": "1.2345678E7", " 0 ": "0.0"} {
+	for raw, want := range map[string]string{"0.50": "0.5", "1": "1.0", "1e300": "1.0E300", "0.0001": "1.0E-4", "12345678": "1.2345678E7", "0": "0.0"} {
 		if got := p.Canonical(raw); got != want {
 			t.Errorf("%q: %s, want %s", raw, got, want)
 		}

@@ -66,9 +66,14 @@ type role struct {
 	refusal   *kerr.Error
 }
 
+// Topic, ID and Index name the partition; they never change.
 func (p *Partition) Topic() string { return p.topic }
-func (p *Partition) ID() [16]byte  { return p.id }
-func (p *Partition) Index() int32  { return p.index }
+
+// ID is the topic's id.
+func (p *Partition) ID() [16]byte { return p.id }
+
+// Index is the partition's number in its topic.
+func (p *Partition) Index() int32 { return p.index }
 
 // LeaderEpoch is the partition's leader epoch as this node knows it, and
 // whether it leads.
@@ -81,15 +86,22 @@ func (p *Partition) LeaderEpoch() (epoch int32, leads bool) {
 // compaction and tools; records go through Append and Read.
 func (p *Partition) Log() *storage.Log { return p.log.Load() }
 
-// HighWatermark, LastStable, LogStart and LogEnd tell the partition's offsets.
+// HighWatermark is the end of what is committed.
 func (p *Partition) HighWatermark() int64 { return p.hw.Load() }
-func (p *Partition) LastStable() int64    { return p.lso.Load() }
+
+// LastStable is the end of what is committed and decided: below it no
+// transaction is open.
+func (p *Partition) LastStable() int64 { return p.lso.Load() }
+
+// LogStart is the log's first offset, -1 while its directory is offline.
 func (p *Partition) LogStart() int64 {
 	if l := p.log.Load(); l != nil {
 		return l.Start()
 	}
 	return -1
 }
+
+// LogEnd is the next offset, -1 while the log's directory is offline.
 func (p *Partition) LogEnd() int64 {
 	if l := p.log.Load(); l != nil {
 		return l.End()
@@ -109,6 +121,7 @@ type Status struct {
 	Readers         int // of these, the ones that wait for records
 }
 
+// Status tells how the partition stands.
 func (p *Partition) Status() Status {
 	r := p.role.Load()
 	p.mu.Lock()

@@ -58,6 +58,7 @@ type Dir struct {
 	points *points
 
 	clean         bool
+	sameBoot      bool // the system ran on since the last start
 	previousEpoch int64
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
@@ -149,6 +150,7 @@ func (d *Dir) open() error {
 	if err := d.openMeta(); err != nil {
 		return err
 	}
+	d.sameBoot = d.noteBoot()
 	marker, err := d.takeCleanMarker()
 	if err != nil {
 		return err

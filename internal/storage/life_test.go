@@ -639,3 +639,37 @@ func TestScrub(t *testing.T) {
 		}
 	})
 }
+
+// TestLostTail: a killed process lost nothing, a power cut perhaps something.
+func TestLostTail(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		was, is string
+		lost    bool
+	}{{"boot-1", "boot-1", false}, {"boot-1", "boot-2", true}, {"", "", true}, {"", "boot-1", true}} {
+		mem := vfs.NewMem()
+		boot := func(id string) {
+			if id == "" {
+				return
+			}
+			if err := mem.MkdirAll("/proc/sys/kernel/random"); err != nil {
+				t.Fatal(err)
+			}
+			if err := vfs.WriteFileAtomic(mem, bootIDPath, []byte(id+"\n")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		boot(c.was)
+		d, l := openOne(t, mem, LogConfig{Durable: true})
+		appendAt(t, l, simNow, 1)
+		d.Abandon()
+		boot(c.is)
+		d, l = openOne(t, mem, LogConfig{Durable: true})
+		if r := l.Recovery(); r.LostTail != c.lost || r.End != 1 {
+			t.Errorf("%+v: %+v", c, r)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -36,7 +36,7 @@ func (l *Log) recover() error {
 		if err := l.startEmpty(max(start, durable)); err != nil {
 			return err
 		}
-		r := Recovery{From: start, End: l.end.Load(), LostTail: !l.cfg.Load().Durable || durable > start}
+		r := Recovery{From: start, End: l.end.Load(), LostTail: !l.dir.sameBoot || durable > start}
 		if durable > start {
 			c := &CorruptError{Path: l.path, Offset: start, Next: durable, Reason: "all segments are missing"}
 			r.Damage = append(r.Damage, c)
@@ -297,9 +297,7 @@ func (r *recovering) finish(start int64) error {
 		}
 	}
 	r.r.End = r.end
-	// What a durable log loses was never flushed, so nobody has read it and
-	// nobody was promised it: no client needs to be told.
-	r.r.LostTail = !l.cfg.Load().Durable
+	r.r.LostTail = !l.dir.sameBoot || r.r.CutBytes > 0 || len(r.r.Damage) > 0
 	return nil
 }
 

@@ -68,9 +68,10 @@ type Conn struct {
 
 // What the reader is doing, for the sweeper.
 const (
-	phaseServe int32 = iota // serving, or waiting for what is ours to give
-	phaseIdle               // between requests
-	phaseFrame              // within a frame
+	phaseServe  int32 = iota // serving, or waiting for what is ours to give
+	phaseIdle                // between requests
+	phaseFrame               // within a frame
+	phaseParked              // serving what may take long
 )
 
 // maxQueued bounds the answers waiting behind Pendings on one connection. A

@@ -91,8 +91,6 @@ type Kind struct {
 	// Parks: serving may wait for long (a join, a long poll), so the request
 	// is moved to a buffer of its size first.
 	Parks bool
-	// Busy requests are counted by key; Name is for logs and metrics.
-	Name string
 }
 
 // Software is what a client said of itself (KIP-511).

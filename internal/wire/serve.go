@@ -3,7 +3,6 @@
 package wire
 
 import (
-	"context"
 	"errors"
 	"time"
 )
@@ -26,6 +25,7 @@ func (c *Conn) serve(frame []byte) bool {
 	if kind.Parks {
 		// It may wait for long: not with 64 KiB of the pool for a few bytes.
 		ctx = c.parked
+		c.park()
 		if c.r == c.w && len(c.in.b) == connBuffer {
 			if own = c.s.pool.tryGet(len(body)); own != nil {
 				body = own.b[:copy(own.b, body)]
@@ -37,6 +37,7 @@ func (c *Conn) serve(frame []byte) bool {
 	c.req = Request{Key: h.key, Version: h.version, Correlation: h.correlation, ClientID: c.clientID,
 		HasClientID: h.clientID != nil, Body: body, Size: len(frame), Conn: c, Received: received}
 	reply, pending := c.s.cfg.Handler.Serve(ctx, &c.req)
+	c.phase.Store(phaseServe)
 	c.s.pool.put(own)
 	c.req.Body = nil
 	c.now = time.Now()
@@ -69,7 +70,10 @@ func (c *Conn) serve(frame []byte) bool {
 			return false
 		}
 	}
-	if c.await(ctx, c.parked, pending) {
+	c.park()
+	done := c.await(pending)
+	c.phase.Store(phaseServe)
+	if done {
 		it.reply = pending.Reply()
 		c.now = time.Now()
 		it.t.Remote = c.now.Sub(it.ready)
@@ -80,8 +84,14 @@ func (c *Conn) serve(frame []byte) bool {
 	return false
 }
 
-// await waits for a Pending, or for one of the ends of the connection.
-func (c *Conn) await(ctx, parked context.Context, p Pending) bool {
+// park tells the sweeper that the client may leave unnoticed from now on.
+func (c *Conn) park() {
+	c.since.Store(c.s.nanos(c.now))
+	c.phase.Store(phaseParked)
+}
+
+// await waits for a Pending, or for the end of the connection or the server.
+func (c *Conn) await(p Pending) bool {
 	select {
 	case <-p.Done():
 		return true
@@ -90,9 +100,7 @@ func (c *Conn) await(ctx, parked context.Context, p Pending) bool {
 	select {
 	case <-p.Done():
 		return true
-	case <-ctx.Done():
-		return false
-	case <-parked.Done():
+	case <-c.parked.Done():
 		return false
 	}
 }

@@ -364,19 +364,31 @@ func (s *Server) sweepOnce(now time.Time) {
 	short := s.pool.waiting.Load() > 0 || s.cfg.Short != nil && s.cfg.Short()
 	s.pool.trim()
 	s.mu.Lock()
-	var overdue []*Conn
+	var overdue, parked []*Conn
 	for c := range s.conns {
-		if c.overdue(at, short) != "" {
+		switch {
+		case c.overdue(at, short) != "":
 			overdue = append(overdue, c)
+		case c.phase.Load() == phaseParked && at-c.since.Load() > int64(parkedCheck):
+			parked = append(parked, c)
 		}
 	}
 	s.mu.Unlock()
+	for _, c := range parked {
+		if peerGone(c.raw) {
+			c.cut(nil)
+		}
+	}
 	for _, c := range overdue {
 		if kind := c.overdue(at, short); kind != "" {
 			c.fail(kind, nil)
 		}
 	}
 }
+
+// parkedCheck is how long a request waits before its client is looked after:
+// nobody reads from the connection then, so its end would go unnoticed.
+const parkedCheck = 5 * time.Second
 
 // hostOf is an address without its port.
 func hostOf(a net.Addr) string {

@@ -15,4 +15,6 @@ func readiness(net.Conn) syscall.RawConn { return nil }
 
 func readSocket(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
+func peerGone(syscall.RawConn) bool { return false }
+
 func wouldBlock(error) bool { return false }

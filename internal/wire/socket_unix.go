@@ -36,4 +36,18 @@ func readSocket(fd uintptr, b []byte) (int, error) {
 	}
 }
 
+// peerGone tells whether the other end has closed and left nothing to read.
+func peerGone(raw syscall.RawConn) bool {
+	if raw == nil {
+		return false
+	}
+	gone := false
+	_ = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		gone = n <= 0 && !wouldBlock(err) && !errors.Is(err, syscall.EINTR)
+	})
+	return gone
+}
+
 func wouldBlock(err error) bool { return errors.Is(err, syscall.EAGAIN) }

@@ -43,8 +43,8 @@ func RegisterBroker(img *meta.Image, r Registration) ([]meta.Record, int64, erro
 		return nil, 0, fail(kerr.InconsistentClusterID, "Expected cluster ID %s, but got cluster ID %s", img.ClusterID(), r.ClusterID)
 	}
 	old := img.Broker(r.ID)
-	if old != nil && old.Incarnation != r.Incarnation && !old.Fenced && !slices.Equal(sortedUUIDs(old.Dirs), sortedUUIDs(r.Dirs)) {
-		// Two processes with one id, or a process that lost its disks while its
+	if old != nil && old.Incarnation != r.Incarnation && !old.Fenced && !sameNode(img, old, r) {
+		// Two processes with one id, or one that lost all its disks while its
 		// predecessor still counts as alive.
 		return nil, 0, fail(kerr.DuplicateBrokerRegistration, "Another broker is registered with that broker id and other log directories.")
 	}
@@ -69,6 +69,16 @@ func RegisterBroker(img *meta.Image, r Registration) ([]meta.Record, int64, erro
 	// Larger than every epoch given before: each registration is a version.
 	b.Epoch = img.Version() + 1
 	return append(registerVoter(img, r.Voter), meta.BrokerRecord{Broker: b}), b.Epoch, nil
+}
+
+// sameNode tells whether the process that registers is sure to have taken the
+// place of the one registered: it holds the lock of one of its directories, or
+// of its metadata log. Directories may come and go in between.
+func sameNode(img *meta.Image, old *meta.Broker, r Registration) bool {
+	if c := img.Controller(r.ID); c != nil && r.Voter != nil && c.Directory == r.Voter.Directory {
+		return true
+	}
+	return slices.ContainsFunc(r.Dirs, func(d meta.UUID) bool { return slices.Contains(old.Dirs, d) })
 }
 
 func findFeature(fs []meta.FeatureRange, name string) (meta.FeatureRange, bool) {

@@ -532,8 +532,20 @@ func TestBrokerLife(t *testing.T) {
 	}
 	r.Voter = &meta.Controller{ID: 3, Directory: dir(51)}
 	records, _, err = RegisterBroker(img, r)
-	if err != nil || with(t, img, records...).Controller(3) == nil {
+	both := with(t, img, records...)
+	if err != nil || both.Controller(3) == nil {
 		t.Errorf("a broker that is a controller too: %v", err)
+	}
+	r.Incarnation = dir(71)
+	for what, dirs := range map[string][]meta.UUID{"one more": {dir(51), dir(52)}, "all others": {dir(53)}} {
+		moved := r
+		moved.Dirs = dirs
+		if records, err = UnfenceBroker(both, 3, both.Broker(3).Epoch); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := RegisterBroker(with(t, both, records...), moved); err != nil {
+			t.Errorf("a restart with %s: %v", what, err)
+		}
 	}
 	// A restart: another incarnation in the same directories gets a new epoch.
 	r.Incarnation = dir(70)

@@ -55,6 +55,7 @@ func (f *Follower) Truncated(to int64) Effects {
 	return Effects{HW: f.hw}
 }
 
+// HW is the high watermark as far as it is known here.
 func (f *Follower) HW() int64 { return f.hw }
 
 func (f *Follower) position() int64 {

@@ -197,12 +197,26 @@ func (l *Leader) Tick(now time.Time) Effects {
 	return e
 }
 
-func (l *Leader) HW() int64             { return l.hw }
-func (l *Leader) State() State          { return l.state }
-func (l *Leader) EpochStart() int64     { return l.epochStart }
-func (l *Leader) Proposed() bool        { return l.proposed != nil }
-func (l *Leader) UnderMin() bool        { return l.underMin() }
-func (l *Leader) AtMin() bool           { return len(l.state.ISR) == l.minISR() }
+// HW is the high watermark.
+func (l *Leader) HW() int64 { return l.hw }
+
+// State is the committed state.
+func (l *Leader) State() State { return l.state }
+
+// EpochStart is where the log ended when this node began to lead.
+func (l *Leader) EpochStart() int64 { return l.epochStart }
+
+// Proposed tells whether a change is on its way to the controller.
+func (l *Leader) Proposed() bool { return l.proposed != nil }
+
+// UnderMin, AtMin and UnderReplicated compare the committed in-sync set with
+// the minimum and with the assignment.
+func (l *Leader) UnderMin() bool { return l.underMin() }
+
+// AtMin: one replica less would be too few.
+func (l *Leader) AtMin() bool { return len(l.state.ISR) == l.minISR() }
+
+// UnderReplicated: not every replica is in sync.
 func (l *Leader) UnderReplicated() bool { return len(l.state.ISR) < len(l.state.Replicas) }
 
 // HWInEpoch tells whether the high watermark has reached the start of this

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gregor/internal/batch"
@@ -74,18 +75,9 @@ func keyOf(l Log) key { return key{l.DirPath(), l.Name()} }
 
 // task is a cleaning under way.
 type task struct {
-	stop chan struct{} // closed to ask for the end
-	done chan struct{} // closed at the end
-	once sync.Once     // closes stop
-}
-
-func (t *task) stopped() bool {
-	select {
-	case <-t.stop:
-		return true
-	default:
-		return false
-	}
+	cancel  context.CancelFunc // ends its waiting and soon all of it; nil until begun; guarded by Cleaner.mu
+	stopped atomic.Bool        // set by Pause
+	done    chan struct{}      // closed at the end
 }
 
 // assessment is remembered so that logs in which nothing moved are not looked
@@ -154,9 +146,12 @@ func (w *Worker) Step(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w.c.begin(t, cancel)
 	run := cleaning{
 		ctx: ctx, log: best.log, limiter: w.c.cfg.Limiter, buffer: w.buffer, keys: w.keys, config: best.log.Config(),
-		stop: func() bool { return t.stopped() || ctx.Err() != nil },
+		stop: func() bool { return ctx.Err() != nil },
 	}
 	run.cuts, _ = best.log.Cuts()
 	stats, err := run.run(best.dirt, time.Now, w.c.cfg.MaxInflated)
@@ -201,11 +196,21 @@ func (c *Cleaner) take(ctx context.Context) (candidate, *task, bool) {
 		}
 		k := keyOf(best.log)
 		if c.busy[k] == nil && c.paused[k] == 0 {
-			t := &task{stop: make(chan struct{}), done: make(chan struct{})}
+			t := &task{done: make(chan struct{})}
 			c.busy[k] = t
 			return best, t, true
 		}
 		found = deleteLog(found, best.log) // taken by another worker meanwhile
+	}
+}
+
+// begin lets Pause end the task; one that came before has ended it already.
+func (c *Cleaner) begin(t *task, cancel context.CancelFunc) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t.cancel = cancel
+	if t.stopped.Load() {
+		cancel()
 	}
 }
 
@@ -308,7 +313,7 @@ func firstTimestamp(l Log, base int64) int64 {
 // finish notes how a cleaning ended.
 func (c *Cleaner) finish(l Log, t *task, stats Stats, err error) {
 	k := keyOf(l)
-	if err == nil && !t.stopped() {
+	if err == nil && !t.stopped.Load() {
 		err = c.points.set(k.dir, k.name, stats.End)
 	}
 	c.mu.Lock()
@@ -348,9 +353,14 @@ func (c *Cleaner) Pause(dir string, n storage.Name) {
 	c.mu.Lock()
 	c.paused[k]++
 	t := c.busy[k]
+	if t != nil {
+		t.stopped.Store(true)
+		if t.cancel != nil {
+			t.cancel()
+		}
+	}
 	c.mu.Unlock()
 	if t != nil {
-		t.once.Do(func() { close(t.stop) })
 		<-t.done
 	}
 }
