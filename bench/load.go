@@ -45,6 +45,7 @@ var workloads = map[string]func(b *broker, topic string) result{
 	"durable1k": durablePartitions,
 	"memory":    memoryGrowth,
 	"cold":      coldReader,
+	"reopen":    reopen,
 }
 
 func client(b *broker, o ...kgo.Opt) *kgo.Client {

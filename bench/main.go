@@ -92,14 +92,8 @@ func (b *broker) up() {
 	if b.pre != "" {
 		check(exec.Command("sh", "-c", b.pre).Run())
 	}
-	c := exec.Command("sh", "-c", "exec "+b.start)
-	lf, err := os.Create(os.TempDir() + "/kbench-" + b.name + ".log")
-	check(err)
-	c.Stdout, c.Stderr = lf, lf
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	t := time.Now()
-	check(c.Start())
-	b.cmd, b.pids = c, []int{c.Process.Pid}
+	b.exec()
 	ms, err := firstProduce(b.boot, t)
 	if err != nil {
 		b.down()
@@ -111,6 +105,17 @@ func (b *broker) up() {
 	time.Sleep(3 * time.Second)
 	b.startup["idle_cpu_pct"] = (cpu(b.pids) - c0) / 3 * 100
 	b.startup["idle_rss_mb"] = status(b.pids, "VmRSS:")
+}
+
+// exec starts the process.
+func (b *broker) exec() {
+	c := exec.Command("sh", "-c", "exec "+b.start)
+	lf, err := os.Create(os.TempDir() + "/kbench-" + b.name + ".log")
+	check(err)
+	c.Stdout, c.Stderr = lf, lf
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	check(c.Start())
+	b.cmd, b.pids = c, []int{c.Process.Pid}
 }
 
 func (b *broker) down() {

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -11,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -260,4 +263,69 @@ func paced(b *broker, addr, topic string) (p99 float64, cpuPerGB float64) {
 	r := result{}
 	quantiles(r, lat, "ms")
 	return r["p99_ms"], (cpu(b.pids) - c0) / (float64(conns*total*len(batch)) / 1e9)
+}
+
+// reopen: 1,000 partitions, written and cleanly closed; from exec until one of
+// them has taken a record and another has given one back. Only with START.
+func reopen(b *broker, topic string) result {
+	if b.start == "" {
+		panic("reopen needs a broker that kbench starts")
+	}
+	makeTopic(b, topic, 1000)
+	c := client(b, kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	var recs []*kgo.Record
+	for p := range 1000 {
+		recs = append(recs, &kgo.Record{Partition: int32(p), Value: make([]byte, 100)})
+	}
+	check(c.ProduceSync(context.Background(), recs...).FirstErr())
+	c.Close()
+	pre := b.pre
+	b.pre = ""
+	defer func() { b.pre = pre }()
+	var produced, fetched []float64
+	for i := range 5 {
+		b.down()
+		t0 := time.Now()
+		b.exec()
+		conn := dialUntil(b.boot, t0)
+		var buf []byte
+		_, err := conn.Write(produceRequest(topic, int32(700+i), recordBatch(1, 100), 1))
+		check(err)
+		produceAck(readFrame(conn, &buf))
+		produced = append(produced, time.Since(t0).Seconds()*1e3)
+		_, err = conn.Write(fetchRequest(topic, int32(800+i), 0))
+		check(err)
+		if n := len(readFrame(conn, &buf)); n < 100 {
+			panic(fmt.Sprintf("a fetch of %d bytes", n))
+		}
+		fetched = append(fetched, time.Since(t0).Seconds()*1e3)
+		conn.Close()
+	}
+	return result{"produce_ms": median(produced), "fetch_ms": median(fetched), "fetch_max_ms": fetched[len(fetched)-1]}
+}
+
+// dialUntil connects as soon as somebody listens.
+func dialUntil(boot string, t0 time.Time) net.Conn {
+	for {
+		c, err := net.DialTimeout("tcp", boot, time.Second)
+		if err == nil {
+			return c
+		}
+		if time.Since(t0) > time.Minute {
+			panic("port never opened")
+		}
+		time.Sleep(500 * time.Microsecond)
+	}
+}
+
+func fetchRequest(topic string, part int32, from int64) []byte {
+	r := kmsg.NewPtrFetchRequest()
+	r.Version, r.MaxWaitMillis, r.MinBytes, r.MaxBytes, r.SessionEpoch = 11, 500, 1, 50<<20, -1
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic = topic
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = part, from, 1<<20, -1
+	t.Partitions = append(t.Partitions, p)
+	r.Topics = append(r.Topics, t)
+	return formatter.AppendRequest(nil, r, 1)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -50,6 +51,10 @@ func serve(ctx context.Context, s ServerSettings) error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGPIPE) // a log reader that goes away must not take the server along
+	tuning, tuned := context.WithCancel(ctx)
+	defer tuned()
+	go tuneMemory(tuning)
 	began := time.Now()
 	if err := b.Start(ctx); err != nil {
 		return startAdvice(err)
