@@ -45,6 +45,7 @@ var workloads = map[string]func(b *broker, topic string) result{
 	"durable1k": durablePartitions,
 	"memory":    memoryGrowth,
 	"cold":      coldReader,
+	"reopen":    reopen,
 }
 
 func client(b *broker, o ...kgo.Opt) *kgo.Client {
@@ -88,7 +89,9 @@ func makeTopic(b *broker, topic string, parts int) (leaders []string, drop func(
 		defer c.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		kadm.NewClient(c).DeleteTopics(ctx, topic)
+		if _, err := kadm.NewClient(c).DeleteTopics(ctx, topic); err != nil {
+			fmt.Fprintf(os.Stderr, "topic %s stays: %v\n", topic, err)
+		}
 		time.Sleep(300 * time.Millisecond)
 	}
 }

@@ -92,14 +92,8 @@ func (b *broker) up() {
 	if b.pre != "" {
 		check(exec.Command("sh", "-c", b.pre).Run())
 	}
-	c := exec.Command("sh", "-c", "exec "+b.start)
-	lf, err := os.Create(os.TempDir() + "/kbench-" + b.name + ".log")
-	check(err)
-	c.Stdout, c.Stderr = lf, lf
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	t := time.Now()
-	check(c.Start())
-	b.cmd, b.pids = c, []int{c.Process.Pid}
+	b.exec()
 	ms, err := firstProduce(b.boot, t)
 	if err != nil {
 		b.down()
@@ -113,17 +107,28 @@ func (b *broker) up() {
 	b.startup["idle_rss_mb"] = status(b.pids, "VmRSS:")
 }
 
+// exec starts the process.
+func (b *broker) exec() {
+	c := exec.Command("sh", "-c", "exec "+b.start)
+	lf, err := os.Create(os.TempDir() + "/kbench-" + b.name + ".log")
+	check(err)
+	c.Stdout, c.Stderr = lf, lf
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	check(c.Start())
+	b.cmd, b.pids = c, []int{c.Process.Pid}
+}
+
 func (b *broker) down() {
 	if b.cmd == nil {
 		return
 	}
-	b.cmd.Process.Signal(syscall.SIGTERM)
+	_ = b.cmd.Process.Signal(syscall.SIGTERM) // gone already: Wait says so
 	done := make(chan struct{})
-	go func() { b.cmd.Wait(); close(done) }()
+	go func() { _ = b.cmd.Wait(); close(done) }()
 	select {
 	case <-done:
 	case <-time.After(15 * time.Second):
-		b.cmd.Process.Kill()
+		_ = b.cmd.Process.Kill()
 		<-done
 	}
 	b.cmd = nil
@@ -173,7 +178,7 @@ func main() {
 	for _, b := range bs {
 		b.down()
 	}
-	print(bs, all, order)
+	report(bs, all, order)
 }
 
 func runAll(b *broker, round int, into map[string]result, note func(string)) {
@@ -182,7 +187,7 @@ func runAll(b *broker, round int, into map[string]result, note func(string)) {
 		g := *gb
 		*gb = *warmGB
 		func() {
-			defer func() { recover() }()
+			defer func() { _ = recover() }() // a broker that cannot be warmed is measured cold
 			rawProduce(b, fmt.Sprintf("kb-warm-%d", time.Now().UnixNano()%1e9), 1024, 1_000_000, 1)
 		}()
 		*gb = g
@@ -237,7 +242,7 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-func print(bs []*broker, all map[string][]map[string]result, order []string) {
+func report(bs []*broker, all map[string][]map[string]result, order []string) {
 	outJSON := map[string]any{"rounds": *rounds, "gb": *gb, "rf": *rf, "partitions": *nparts}
 	fmt.Printf("%-10s %-18s", "workload", "metric")
 	for _, b := range bs {

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -11,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -71,10 +74,10 @@ func pipelined(b *broker, topic string, depth, total int) result {
 }
 
 // rawLoad produces gb of batches over conns connections, 5 requests in flight
-// on each, and returns when all are acknowledged.
-func rawLoad(addr, topic string, conns int, batch []byte, bytes float64, acks int16) (requests int) {
+// on each, acks=1, and returns when all are acknowledged.
+func rawLoad(addr, topic string, conns int, batch []byte, bytes float64) (requests int) {
 	per := int(bytes) / len(batch) / conns
-	req := produceRequest(topic, 0, batch, acks)
+	req := produceRequest(topic, 0, batch, 1)
 	each(conns, func(int) {
 		c := dialRaw(addr)
 		defer c.Close()
@@ -105,7 +108,7 @@ func manyProducers(b *broker, topic string) result {
 	batch := recordBatch(15, 1024)
 	one := func(conns int) float64 {
 		c0 := cpu(b.pids)
-		n := rawLoad(leaders[0], topic, conns, batch, *gb*1e9, 1)
+		n := rawLoad(leaders[0], topic, conns, batch, *gb*1e9)
 		return (cpu(b.pids) - c0) / (float64(n*len(batch)) / 1e9)
 	}
 	one(4)
@@ -179,9 +182,9 @@ func memoryGrowth(b *broker, topic string) result {
 	leaders, drop := makeTopic(b, topic, 1)
 	defer drop()
 	batch := recordBatch(960, 1024)
-	rawLoad(leaders[0], topic, 4, batch, 2e9**gb, 1)
+	rawLoad(leaders[0], topic, 4, batch, 2e9**gb)
 	few := status(b.pids, "RssAnon:")
-	rawLoad(leaders[0], topic, 4, batch, 18e9**gb, 1)
+	rawLoad(leaders[0], topic, 4, batch, 18e9**gb)
 	many := status(b.pids, "RssAnon:")
 	return result{"anon_mb_2": few, "anon_mb_20": many, "ratio": many / few}
 }
@@ -194,7 +197,7 @@ func coldReader(b *broker, topic string) result {
 	old, dropOld := makeTopic(b, topic+"-old", 1)
 	defer dropOld()
 	batch := recordBatch(960, 1024)
-	n := rawLoad(old[0], topic+"-old", 1, batch, 4e9**gb, 1)
+	n := rawLoad(old[0], topic+"-old", 1, batch, 4e9**gb)
 	evict()
 	alone, cpuAlone := paced(b, leaders[0], topic)
 	evict()
@@ -260,4 +263,69 @@ func paced(b *broker, addr, topic string) (p99 float64, cpuPerGB float64) {
 	r := result{}
 	quantiles(r, lat, "ms")
 	return r["p99_ms"], (cpu(b.pids) - c0) / (float64(conns*total*len(batch)) / 1e9)
+}
+
+// reopen: 1,000 partitions, written and cleanly closed; from exec until one of
+// them has taken a record and another has given one back. Only with START.
+func reopen(b *broker, topic string) result {
+	if b.start == "" {
+		panic("reopen needs a broker that kbench starts")
+	}
+	makeTopic(b, topic, 1000)
+	c := client(b, kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	var recs []*kgo.Record
+	for p := range 1000 {
+		recs = append(recs, &kgo.Record{Partition: int32(p), Value: make([]byte, 100)})
+	}
+	check(c.ProduceSync(context.Background(), recs...).FirstErr())
+	c.Close()
+	pre := b.pre
+	b.pre = ""
+	defer func() { b.pre = pre }()
+	var produced, fetched []float64
+	for i := range 5 {
+		b.down()
+		t0 := time.Now()
+		b.exec()
+		conn := dialUntil(b.boot, t0)
+		var buf []byte
+		_, err := conn.Write(produceRequest(topic, int32(700+i), recordBatch(1, 100), 1))
+		check(err)
+		produceAck(readFrame(conn, &buf))
+		produced = append(produced, time.Since(t0).Seconds()*1e3)
+		_, err = conn.Write(fetchRequest(topic, int32(800+i), 0))
+		check(err)
+		if n := len(readFrame(conn, &buf)); n < 100 {
+			panic(fmt.Sprintf("a fetch of %d bytes", n))
+		}
+		fetched = append(fetched, time.Since(t0).Seconds()*1e3)
+		conn.Close()
+	}
+	return result{"produce_ms": median(produced), "fetch_ms": median(fetched), "fetch_max_ms": fetched[len(fetched)-1]}
+}
+
+// dialUntil connects as soon as somebody listens.
+func dialUntil(boot string, t0 time.Time) net.Conn {
+	for {
+		c, err := net.DialTimeout("tcp", boot, time.Second)
+		if err == nil {
+			return c
+		}
+		if time.Since(t0) > time.Minute {
+			panic("port never opened")
+		}
+		time.Sleep(500 * time.Microsecond)
+	}
+}
+
+func fetchRequest(topic string, part int32, from int64) []byte {
+	r := kmsg.NewPtrFetchRequest()
+	r.Version, r.MaxWaitMillis, r.MinBytes, r.MaxBytes, r.SessionEpoch = 11, 500, 1, 50<<20, -1
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic = topic
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = part, from, 1<<20, -1
+	t.Partitions = append(t.Partitions, p)
+	r.Topics = append(r.Topics, t)
+	return formatter.AppendRequest(nil, r, 1)
 }

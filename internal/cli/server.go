@@ -9,8 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -49,6 +51,10 @@ func serve(ctx context.Context, s ServerSettings) error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGPIPE) // a log reader that goes away must not take the server along
+	tuning, tuned := context.WithCancel(ctx)
+	defer tuned()
+	go tuneMemory(tuning)
 	began := time.Now()
 	if err := b.Start(ctx); err != nil {
 		return err
@@ -81,7 +87,7 @@ func announce(w io.Writer, b *broker.Broker, took time.Duration) {
 // logHandler writes lines for people on a terminal, JSON elsewhere.
 func logHandler(w io.Writer) slog.Handler {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return tint.NewHandler(w, &tint.Options{Level: slog.LevelDebug - 4, TimeFormat: time.TimeOnly})
+		return tint.NewTextHandler(w, &tint.Options{Level: slog.LevelDebug - 4, TimeFormat: time.TimeOnly})
 	}
 	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug - 4})
 }

@@ -392,6 +392,15 @@ func (s *Settings) network(b *Broker) error {
 		NumPartitions:     int32(s.long("num.partitions")),
 		ReplicationFactor: int16(s.long("default.replication.factor")),
 	}
+	// Differs from Kafka: unless somebody sets them, socket buffers are the
+	// system's, which grow with the traffic. Kafka's 100 KiB would turn that
+	// off and cost a wake-up for each 100 KiB sent.
+	if !s.set("socket.send.buffer.bytes") {
+		b.Network.SendBuffer = -1
+	}
+	if !s.set("socket.receive.buffer.bytes") {
+		b.Network.ReceiveBuffer = -1
+	}
 	const key = "max.connections.per.ip.overrides"
 	for _, item := range SplitList(s.text(key)) {
 		colon := strings.LastIndexByte(item, ':')

@@ -4,7 +4,6 @@ package kafka
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -22,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/batch"
+	"gregor/internal/meta"
 )
 
 // maxInflated bounds what one damaged batch can make us unpack.
@@ -455,11 +455,11 @@ func (d *dumper) timeIndex(path string) error {
 		if offset == base && i > 0 {
 			break
 		}
-		switch max, ok := newest[offset]; {
+		switch seen, ok := newest[offset]; {
 		case !ok:
 			wrong = append(wrong, fmt.Sprintf("The indexed offset %d is not found in the log.", offset))
-		case max != ts:
-			wrong = append(wrong, fmt.Sprintf("Found timestamp mismatch in :%s\n  Index timestamp: %d, log timestamp: %d", path, ts, max))
+		case seen != ts:
+			wrong = append(wrong, fmt.Sprintf("Found timestamp mismatch in :%s\n  Index timestamp: %d, log timestamp: %d", path, ts, seen))
 		case before >= ts:
 			wrong = append(wrong, fmt.Sprintf("Found out of order timestamp in :%s\n  Index timestamp: %d, Previously indexed timestamp: %d", path, ts, before))
 		}
@@ -679,10 +679,24 @@ func decodeMetadata(r batch.Record, offset int64) (key, value string, hasKey, ha
 	return "", text, false, true
 }
 
-// metadataText prints bytes that no decoder knows as hexadecimal.
+// metadataText prints the records of a value, one JSON object each: type and
+// fields as docs/formats/metadata.md names them.
 func metadataText(b []byte) (string, error) {
 	if len(b) == 0 {
 		return "", errShort
 	}
-	return javaBytes(bytes.Clone(b)), nil
+	var out []string
+	for len(b) > 0 {
+		r, rest, err := meta.DecodeRecord(b)
+		if err != nil {
+			return "", err
+		}
+		kind := strings.TrimPrefix(fmt.Sprintf("%T", r), "meta.")
+		line, err := plainJSON(ordered{{"type", kind}, {"data", r}})
+		if err != nil {
+			return "", err
+		}
+		out, b = append(out, string(line)), rest
+	}
+	return strings.Join(out, " "), nil
 }

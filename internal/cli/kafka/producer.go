@@ -119,7 +119,7 @@ func runConsoleProducer(ctx context.Context, e *Env, args []string) error {
 			e.printf(">")
 		}
 		rec, err := lines.next(in)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -358,14 +358,15 @@ func (l *lineReader) next(r *bufio.Reader) (*kgo.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if has && !l.isNull(headers) {
-		if rec.Headers, err = l.headers(headers); err != nil {
-			return nil, err
-		}
-	}
+	withHeaders := has && !l.isNull(headers)
 	key, rest, has, err := l.cut(l.parseKey, line, rest, l.keySep, "key separator")
 	if err != nil {
 		return nil, err
+	}
+	if withHeaders {
+		if rec.Headers, err = l.headers(headers); err != nil {
+			return nil, err
+		}
 	}
 	if has && !l.isNull(key) {
 		rec.Key = []byte(key)
