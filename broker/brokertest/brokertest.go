@@ -105,7 +105,7 @@ func freeAddr(t testing.TB) string {
 
 func (b *Broker) start() {
 	b.t.Helper()
-	var below vfs.FS = vfs.OS()
+	below := vfs.OS()
 	dir := filepath.Join(b.o.disk, "data")
 	if b.mem != nil {
 		below, dir = b.mem, "/data"
@@ -190,7 +190,9 @@ func (b *Broker) Delay(key kmsg.Key, d time.Duration) { b.faults.delay(int16(key
 
 // Fail answers the next times requests of a key with an error, in every place
 // of the answer that has a code; times < 0: all, until Fail with 0 times.
-func (b *Broker) Fail(key kmsg.Key, err *kerr.Error, times int) { b.faults.fail(int16(key), err, times) }
+func (b *Broker) Fail(key kmsg.Key, err *kerr.Error, times int) {
+	b.faults.fail(int16(key), err, times)
+}
 
 // Drop closes the connection instead of serving the next times requests of a
 // key; times < 0: all, until Drop with 0 times.

@@ -95,7 +95,7 @@ func announce(w io.Writer, b *broker.Broker, took time.Duration) {
 // logHandler writes lines for people on a terminal, JSON elsewhere.
 func logHandler(w io.Writer) slog.Handler {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return tint.NewHandler(w, &tint.Options{Level: slog.LevelDebug - 4, TimeFormat: time.TimeOnly})
+		return tint.NewTextHandler(w, &tint.Options{Level: slog.LevelDebug - 4, TimeFormat: time.TimeOnly})
 	}
 	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug - 4})
 }
