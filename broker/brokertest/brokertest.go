@@ -105,7 +105,7 @@ func freeAddr(t testing.TB) string {
 
 func (b *Broker) start() {
 	b.t.Helper()
-	var below vfs.FS = vfs.OS()
+	below := vfs.OS()
 	dir := filepath.Join(b.o.disk, "data")
 	if b.mem != nil {
 		below, dir = b.mem, "/data"
@@ -185,12 +185,20 @@ func (b *Broker) FreeDisk() { b.disk.Limit(-1) }
 // kinds. A restart makes it anew.
 func (b *Broker) Disk() *vfs.Faulty { return b.disk }
 
+// Failed is closed when the running broker cannot go on; Kill it then.
+func (b *Broker) Failed() <-chan struct{} { return b.node.Failed() }
+
+// Err tells why Failed was closed.
+func (b *Broker) Err() error { return b.node.Err() }
+
 // Delay holds every request of a key up by d; 0 ends it.
 func (b *Broker) Delay(key kmsg.Key, d time.Duration) { b.faults.delay(int16(key), d) }
 
 // Fail answers the next times requests of a key with an error, in every place
 // of the answer that has a code; times < 0: all, until Fail with 0 times.
-func (b *Broker) Fail(key kmsg.Key, err *kerr.Error, times int) { b.faults.fail(int16(key), err, times) }
+func (b *Broker) Fail(key kmsg.Key, err *kerr.Error, times int) {
+	b.faults.fail(int16(key), err, times)
+}
 
 // Drop closes the connection instead of serving the next times requests of a
 // key; times < 0: all, until Drop with 0 times.
