@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net"
+	"os"
 	"sort"
 	"strings"
 	"sync"
@@ -89,7 +90,9 @@ func makeTopic(b *broker, topic string, parts int) (leaders []string, drop func(
 		defer c.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		kadm.NewClient(c).DeleteTopics(ctx, topic)
+		if _, err := kadm.NewClient(c).DeleteTopics(ctx, topic); err != nil {
+			fmt.Fprintf(os.Stderr, "topic %s stays: %v\n", topic, err)
+		}
 		time.Sleep(300 * time.Millisecond)
 	}
 }

@@ -122,13 +122,13 @@ func (b *broker) down() {
 	if b.cmd == nil {
 		return
 	}
-	b.cmd.Process.Signal(syscall.SIGTERM)
+	_ = b.cmd.Process.Signal(syscall.SIGTERM) // gone already: Wait says so
 	done := make(chan struct{})
-	go func() { b.cmd.Wait(); close(done) }()
+	go func() { _ = b.cmd.Wait(); close(done) }()
 	select {
 	case <-done:
 	case <-time.After(15 * time.Second):
-		b.cmd.Process.Kill()
+		_ = b.cmd.Process.Kill()
 		<-done
 	}
 	b.cmd = nil
@@ -178,7 +178,7 @@ func main() {
 	for _, b := range bs {
 		b.down()
 	}
-	print(bs, all, order)
+	report(bs, all, order)
 }
 
 func runAll(b *broker, round int, into map[string]result, note func(string)) {
@@ -187,7 +187,7 @@ func runAll(b *broker, round int, into map[string]result, note func(string)) {
 		g := *gb
 		*gb = *warmGB
 		func() {
-			defer func() { recover() }()
+			defer func() { _ = recover() }() // a broker that cannot be warmed is measured cold
 			rawProduce(b, fmt.Sprintf("kb-warm-%d", time.Now().UnixNano()%1e9), 1024, 1_000_000, 1)
 		}()
 		*gb = g
@@ -242,7 +242,7 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-func print(bs []*broker, all map[string][]map[string]result, order []string) {
+func report(bs []*broker, all map[string][]map[string]result, order []string) {
 	outJSON := map[string]any{"rounds": *rounds, "gb": *gb, "rf": *rf, "partitions": *nparts}
 	fmt.Printf("%-10s %-18s", "workload", "metric")
 	for _, b := range bs {

@@ -48,7 +48,7 @@ func status(pids []int, field string) float64 {
 // resetPeak makes VmHWM start again from the present RSS.
 func resetPeak(pids []int) {
 	for _, p := range pids {
-		os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p), []byte("5"), 0)
+		check(os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p), []byte("5"), 0))
 	}
 }
 
@@ -66,7 +66,7 @@ func machineBusy() float64 {
 
 func selfCPU() float64 {
 	var r syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+	check(syscall.Getrusage(syscall.RUSAGE_SELF, &r))
 	return float64(r.Utime.Sec+r.Stime.Sec) + float64(r.Utime.Usec+r.Stime.Usec)/1e6
 }
 
@@ -153,7 +153,9 @@ func fillCache(limit int) {
 		return
 	}
 	defer f.Close()
-	f.Truncate(size)
+	if f.Truncate(size) != nil {
+		return
+	}
 	buf := make([]byte, 1<<20)
 	// The kernel may keep a reserve free for ever: give up after a minute and say so.
 	for end := time.Now().Add(time.Minute); memFree() > limit; {

@@ -74,10 +74,10 @@ func pipelined(b *broker, topic string, depth, total int) result {
 }
 
 // rawLoad produces gb of batches over conns connections, 5 requests in flight
-// on each, and returns when all are acknowledged.
-func rawLoad(addr, topic string, conns int, batch []byte, bytes float64, acks int16) (requests int) {
+// on each, acks=1, and returns when all are acknowledged.
+func rawLoad(addr, topic string, conns int, batch []byte, bytes float64) (requests int) {
 	per := int(bytes) / len(batch) / conns
-	req := produceRequest(topic, 0, batch, acks)
+	req := produceRequest(topic, 0, batch, 1)
 	each(conns, func(int) {
 		c := dialRaw(addr)
 		defer c.Close()
@@ -108,7 +108,7 @@ func manyProducers(b *broker, topic string) result {
 	batch := recordBatch(15, 1024)
 	one := func(conns int) float64 {
 		c0 := cpu(b.pids)
-		n := rawLoad(leaders[0], topic, conns, batch, *gb*1e9, 1)
+		n := rawLoad(leaders[0], topic, conns, batch, *gb*1e9)
 		return (cpu(b.pids) - c0) / (float64(n*len(batch)) / 1e9)
 	}
 	one(4)
@@ -182,9 +182,9 @@ func memoryGrowth(b *broker, topic string) result {
 	leaders, drop := makeTopic(b, topic, 1)
 	defer drop()
 	batch := recordBatch(960, 1024)
-	rawLoad(leaders[0], topic, 4, batch, 2e9**gb, 1)
+	rawLoad(leaders[0], topic, 4, batch, 2e9**gb)
 	few := status(b.pids, "RssAnon:")
-	rawLoad(leaders[0], topic, 4, batch, 18e9**gb, 1)
+	rawLoad(leaders[0], topic, 4, batch, 18e9**gb)
 	many := status(b.pids, "RssAnon:")
 	return result{"anon_mb_2": few, "anon_mb_20": many, "ratio": many / few}
 }
@@ -197,7 +197,7 @@ func coldReader(b *broker, topic string) result {
 	old, dropOld := makeTopic(b, topic+"-old", 1)
 	defer dropOld()
 	batch := recordBatch(960, 1024)
-	n := rawLoad(old[0], topic+"-old", 1, batch, 4e9**gb, 1)
+	n := rawLoad(old[0], topic+"-old", 1, batch, 4e9**gb)
 	evict()
 	alone, cpuAlone := paced(b, leaders[0], topic)
 	evict()

@@ -111,8 +111,11 @@ func groupLife(t *testing.T, c client, strategy string) {
 	topic, group := newTopic(t, ""), name(t, "g")
 	franz := clients()[4]
 	sent := 0
+	at := map[int]string{} // record → partition:offset
 	send := func() {
-		franz.run(t, "produce", "topic="+topic, "n=100", fmt.Sprintf("start=%d", sent), "keyed=1", "idempotent=1")
+		for _, l := range franz.run(t, "produce", "topic="+topic, "n=100", fmt.Sprintf("start=%d", sent), "keyed=1", "idempotent=1") {
+			at[l.I] = fmt.Sprintf("%d:%d", l.P, l.O)
+		}
 		sent += 100
 	}
 	send()
@@ -156,7 +159,13 @@ func groupLife(t *testing.T, c client, strategy string) {
 			}
 			m.mu.Unlock()
 		}
-		return len(read) == sent, fmt.Sprintf("%d of %d", len(read), sent)
+		var missing []string
+		for i := range sent {
+			if !read[i] {
+				missing = append(missing, at[i])
+			}
+		}
+		return len(missing) == 0, fmt.Sprintf("missing %d of %d: %v", len(missing), sent, missing)
 	})
 	for _, m := range live {
 		if err := m.stdin.Close(); err != nil {

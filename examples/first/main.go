@@ -20,8 +20,8 @@ import (
 	"io/fs"
 	"log"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,8 +33,15 @@ import (
 
 func main() {
 	broker := flag.String("broker", "127.0.0.1:9092", "where Gregor (or any Kafka) listens")
-	dir := flag.String("dir", filepath.Join(runtime.GOROOT(), "src"), "send every .go file below this folder")
+	dir := flag.String("dir", "", "send every .go file below this folder (the Go distribution's when left out)")
 	flag.Parse()
+	if *dir == "" {
+		root, err := exec.Command("go", "env", "GOROOT").Output()
+		if err != nil {
+			log.Fatal(err)
+		}
+		*dir = filepath.Join(strings.TrimSpace(string(root)), "src")
+	}
 	if err := run(context.Background(), *broker, *dir); err != nil {
 		log.Fatal(err)
 	}

@@ -116,7 +116,7 @@ func (f *Configs) one(t *testing.T, kind int8, name, key string) string {
 	}
 	got := resp.(*kmsg.DescribeConfigsResponse).Resources[0]
 	if got.ErrorCode != 0 {
-		return kerr.ErrorForCode(got.ErrorCode).(*kerr.Error).Message
+		return kerr.TypedErrorForCode(got.ErrorCode).Message
 	}
 	if len(got.Configs) != 1 {
 		return fmt.Sprint(len(got.Configs), " configs")
@@ -295,7 +295,7 @@ func TestListConfigResources(t *testing.T) {
 		}
 		r := resp.(*kmsg.ListConfigResourcesResponse)
 		if r.ErrorCode != 0 {
-			return kerr.ErrorForCode(r.ErrorCode).(*kerr.Error).Message
+			return kerr.TypedErrorForCode(r.ErrorCode).Message
 		}
 		var out []string
 		for _, c := range r.ConfigResources {

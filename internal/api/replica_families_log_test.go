@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -212,7 +213,7 @@ func TestLogDirsOfRealLogs(t *testing.T) {
 			}
 			for _, topic := range d.Topics {
 				for _, p := range topic.Partitions {
-					names = append(names, topic.Topic+"-"+string(rune('0'+p.Partition)))
+					names = append(names, topic.Topic+"-"+fmt.Sprint(p.Partition))
 					size += p.Size
 				}
 			}

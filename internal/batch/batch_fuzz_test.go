@@ -35,7 +35,7 @@ func FuzzBatch(f *testing.F) {
 			w.UpdateCRC()
 			out, info, err := Validate(w, rules)
 			if err != nil {
-				if !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrCorrupt) && err != ErrTooLarge {
+				if !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTooLarge) {
 					t.Fatal(err)
 				}
 				continue
@@ -80,7 +80,7 @@ func fuzzCodec(f *testing.F, c Codec) {
 	f.Fuzz(func(t *testing.T, src []byte) {
 		const bound = 1 << 16
 		out, err := Decompress(c, []byte("x"), src, bound)
-		if err != nil && err != ErrTooLarge && !errors.Is(err, ErrCorrupt) {
+		if err != nil && !errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrCorrupt) {
 			t.Fatal(err)
 		}
 		if len(out) > bound+1 || len(out) < 1 || out[0] != 'x' {

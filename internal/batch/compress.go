@@ -5,6 +5,7 @@ package batch
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -59,32 +60,32 @@ func Compress(codec Codec, level int, dst, src []byte) ([]byte, error) {
 	return dst, ErrUnknownCodec
 }
 
-// Decompress appends what src holds to dst, at most max bytes of it (0 =
+// Decompress appends what src holds to dst, at most bound bytes of it (0 =
 // DefaultMaxInflated): beyond that it stops and returns ErrTooLarge. What is
 // not of the codec's format is a *CorruptError.
-func Decompress(codec Codec, dst, src []byte, max int) ([]byte, error) {
-	if max <= 0 {
-		max = DefaultMaxInflated
+func Decompress(codec Codec, dst, src []byte, bound int) ([]byte, error) {
+	if bound <= 0 {
+		bound = DefaultMaxInflated
 	}
 	var err error
 	switch codec {
 	case None:
-		if len(src) > max {
+		if len(src) > bound {
 			return dst, ErrTooLarge
 		}
 		return append(dst, src...), nil
 	case Gzip:
-		dst, err = decompressGzip(dst, src, max)
+		dst, err = decompressGzip(dst, src, bound)
 	case Snappy:
-		dst, err = decompressSnappy(dst, src, max)
+		dst, err = decompressSnappy(dst, src, bound)
 	case LZ4:
-		dst, err = decompressLZ4(dst, src, max)
+		dst, err = decompressLZ4(dst, src, bound)
 	case Zstd:
-		dst, err = decompressZstd(dst, src, max)
+		dst, err = decompressZstd(dst, src, bound)
 	default:
 		return dst, &CorruptError{Reason: codec.String(), Cause: ErrUnknownCodec}
 	}
-	if err != nil && err != ErrTooLarge {
+	if err != nil && !errors.Is(err, ErrTooLarge) {
 		err = &CorruptError{Reason: codec.String() + " body", Cause: err}
 	}
 	return dst, err
@@ -98,18 +99,18 @@ func (a *appender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// readBounded appends all of r to dst unless it is more than max bytes.
-func readBounded(dst []byte, r io.Reader, max int) ([]byte, error) {
+// readBounded appends all of r to dst unless it is more than bound bytes.
+func readBounded(dst []byte, r io.Reader, bound int) ([]byte, error) {
 	start := len(dst)
 	for {
 		if len(dst) == cap(dst) {
 			dst = append(dst, 0)[:len(dst)]
 		}
 		// One byte beyond the bound tells too much from just enough.
-		room := dst[len(dst):min(cap(dst), start+max+1)]
+		room := dst[len(dst):min(cap(dst), start+bound+1)]
 		n, err := r.Read(room)
 		dst = dst[:len(dst)+n]
-		if len(dst)-start > max {
+		if len(dst)-start > bound {
 			return dst[:start], ErrTooLarge
 		}
 		if err == io.EOF {
@@ -155,13 +156,13 @@ func compressGzip(level int, dst, src []byte) ([]byte, error) {
 	return w.b, err
 }
 
-func decompressGzip(dst, src []byte, max int) ([]byte, error) {
+func decompressGzip(dst, src []byte, bound int) ([]byte, error) {
 	z := gzipReaders.Get().(*gzip.Reader)
 	defer gzipReaders.Put(z)
 	if err := z.Reset(bytes.NewReader(src)); err != nil {
 		return dst, err
 	}
-	return readBounded(dst, z, max)
+	return readBounded(dst, z, bound)
 }
 
 // lz4 frames as Kafka's clients write them: independent blocks of 64 KiB, no
@@ -193,11 +194,11 @@ func lz4Level(level int) lz4.CompressionLevel {
 	return lz4.CompressionLevel(1 << (8 + min(level-9, 9)))
 }
 
-func decompressLZ4(dst, src []byte, max int) ([]byte, error) {
+func decompressLZ4(dst, src []byte, bound int) ([]byte, error) {
 	z := lz4Readers.Get().(*lz4.Reader)
 	defer lz4Readers.Put(z)
 	z.Reset(bytes.NewReader(src))
-	dst, err := readBounded(dst, z, max)
+	dst, err := readBounded(dst, z, bound)
 	z.Reset(nil)
 	return dst, err
 }
@@ -259,9 +260,9 @@ func compressXerial(dst, src []byte) []byte {
 	return dst
 }
 
-func decompressSnappy(dst, src []byte, max int) ([]byte, error) {
+func decompressSnappy(dst, src []byte, bound int) ([]byte, error) {
 	if len(src) < len(xerialHeader) || !bytes.Equal(src[:xerialMagicSize], xerialHeader[:xerialMagicSize]) {
-		return appendSnappyBlock(dst, src, max)
+		return appendSnappyBlock(dst, src, bound)
 	}
 	start := len(dst)
 	for src = src[len(xerialHeader):]; len(src) > 0; {
@@ -279,7 +280,7 @@ func decompressSnappy(dst, src []byte, max int) ([]byte, error) {
 			return dst[:start], io.ErrUnexpectedEOF
 		}
 		var err error
-		if dst, err = appendSnappyBlock(dst, src[:n], max-(len(dst)-start)); err != nil {
+		if dst, err = appendSnappyBlock(dst, src[:n], bound-(len(dst)-start)); err != nil {
 			return dst[:start], err
 		}
 		src = src[n:]
@@ -287,12 +288,12 @@ func decompressSnappy(dst, src []byte, max int) ([]byte, error) {
 	return dst, nil
 }
 
-func appendSnappyBlock(dst, block []byte, max int) ([]byte, error) {
+func appendSnappyBlock(dst, block []byte, bound int) ([]byte, error) {
 	n, err := snappy.DecodedLen(block)
 	if err != nil {
 		return dst, err
 	}
-	if n > max {
+	if n > bound {
 		return dst, ErrTooLarge
 	}
 	// A copy element makes at most 64 bytes of 2: a longer promise is a lie,

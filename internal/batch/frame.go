@@ -4,6 +4,7 @@ package batch
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"math"
@@ -38,7 +39,7 @@ func Next(b []byte) (v View, rest []byte, err error) {
 func Parse(b []byte) (View, error) {
 	v, rest, err := Next(b)
 	switch {
-	case err == ErrIncomplete:
+	case errors.Is(err, ErrIncomplete):
 		return nil, corrupt("batch ends early")
 	case err != nil:
 		return nil, err

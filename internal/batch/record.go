@@ -139,14 +139,14 @@ func readBytes(b []byte, i int) ([]byte, int) {
 const DefaultMaxInflated = 100 << 20
 
 // Body returns the records without compression: the batch's own bytes, or
-// buf's space (grown as needed) when it has to inflate them. More than max
+// buf's space (grown as needed) when it has to inflate them. More than bound
 // bytes (0 = DefaultMaxInflated) is ErrTooLarge.
-func (v View) Body(buf []byte, max int) ([]byte, error) {
+func (v View) Body(buf []byte, bound int) ([]byte, error) {
 	codec := v.Attributes().Codec()
 	if codec == None {
 		return v.Records(), nil
 	}
-	return Decompress(codec, buf[:0], v.Records(), max)
+	return Decompress(codec, buf[:0], v.Records(), bound)
 }
 
 // Each calls fn for every record in order and stops at its first error. buf

@@ -66,7 +66,7 @@ func (l *zstdReaderList) give(d *zstdReader) {
 // decompressZstd measures before it inflates. The decoder's own memory limit
 // would not do: it also limits the window that a frame declares, and Kafka's
 // clients declare windows of megabytes for batches of a few hundred bytes.
-func decompressZstd(dst, src []byte, max int) ([]byte, error) {
+func decompressZstd(dst, src []byte, bound int) ([]byte, error) {
 	most, err := zstdUpperBound(src)
 	if err != nil {
 		return dst, err
@@ -76,9 +76,9 @@ func decompressZstd(dst, src []byte, max int) ([]byte, error) {
 		defer zstdReaders.give(d)
 	}
 	start := len(dst)
-	capped := most > uint64(max)
-	if capped && cap(dst)-start != max {
-		grown := make([]byte, start, start+max)
+	capped := most > uint64(bound)
+	if capped && cap(dst)-start != bound {
+		grown := make([]byte, start, start+bound)
 		copy(grown, dst)
 		dst = grown
 	}

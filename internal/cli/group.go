@@ -166,10 +166,10 @@ func groupSeek(c *client) *cobra.Command {
 func targetOffsets(ctx context.Context, a *kadm.Client, to string, now time.Time, topics []string) (kadm.Offsets, error) {
 	var listed kadm.ListedOffsets
 	var err error
-	switch o, _ := parseFrom(to, now); {
-	case to == "start":
+	switch to {
+	case "start":
 		listed, err = a.ListStartOffsets(ctx, topics...)
-	case to == "end":
+	case "end":
 		listed, err = a.ListEndOffsets(ctx, topics...)
 	default:
 		var n int64
@@ -182,6 +182,7 @@ func targetOffsets(ctx context.Context, a *kadm.Client, to string, now time.Time
 			}
 			break
 		}
+		o, _ := parseFrom(to, now)
 		listed, err = a.ListOffsetsAfterMilli(ctx, o.EpochOffset().Offset, topics...)
 	}
 	if err == nil {

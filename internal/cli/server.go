@@ -57,7 +57,7 @@ func serve(ctx context.Context, s ServerSettings) error {
 	go tuneMemory(tuning)
 	began := time.Now()
 	if err := b.Start(ctx); err != nil {
-		return err
+		return startAdvice(err)
 	}
 	announce(s.Out, b, time.Since(began))
 	select {
@@ -66,6 +66,14 @@ func serve(ctx context.Context, s ServerSettings) error {
 	case <-b.Failed():
 	}
 	return errors.Join(b.Err(), b.Stop())
+}
+
+// startAdvice adds what to do to the failure that newcomers meet first.
+func startAdvice(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w\n  Is another server running? Choose another port with --override listeners=PLAINTEXT://127.0.0.1:PORT", err)
+	}
+	return err
 }
 
 // announce says what an operator, and whoever cannot connect, wants to know.
@@ -87,7 +95,7 @@ func announce(w io.Writer, b *broker.Broker, took time.Duration) {
 // logHandler writes lines for people on a terminal, JSON elsewhere.
 func logHandler(w io.Writer) slog.Handler {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return tint.NewHandler(w, &tint.Options{Level: slog.LevelDebug - 4, TimeFormat: time.TimeOnly})
+		return tint.NewTextHandler(w, &tint.Options{Level: slog.LevelDebug - 4, TimeFormat: time.TimeOnly})
 	}
 	return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug - 4})
 }

@@ -60,7 +60,7 @@ func TestStartServeStopStart(t *testing.T) {
 	defer cancel()
 	for _, where := range []string{"memory", "disk"} {
 		t.Run(where, func(t *testing.T) {
-			var fs vfs.FS = vfs.OS()
+			fs := vfs.OS()
 			dir := t.TempDir()
 			if where == "memory" {
 				fs, dir = vfs.NewMem(), "/data"

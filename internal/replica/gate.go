@@ -4,6 +4,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -192,6 +193,6 @@ func (p *Partition) Wait(ctx context.Context, upTo int64, epoch int32) error {
 		}
 	}
 	err := p.Committed(upTo, epoch)
-	invariant.Holds(err != kerr.RequestTimedOut, "wait for %d in epoch %d ended undecided", upTo, epoch)
+	invariant.Holds(!errors.Is(err, kerr.RequestTimedOut), "wait for %d in epoch %d ended undecided", upTo, epoch)
 	return err
 }

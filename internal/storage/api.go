@@ -1,5 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package storage keeps the logs of a directory (a log.dir): each log a
+// partition's segments, its epochs and its producers. It appends and reads
+// whole batches, recovers, flushes in groups and truncates. It knows offsets
+// and bytes, and refuses to know requests, replicas and what a topic is;
+// compaction (storage/clean) is built on it.
+//
+// Invariants:
+//   - Start <= Flushed <= End, and what lies below Flushed survives a power
+//     cut: a durable point on disk says up to where (docs/formats).
+//   - Recovery cuts a log only above its durable point. Damage below it is
+//     told, and stays in the file.
+//   - The first failed write or sync of a directory fails the whole directory
+//     (a full disk does not: it refuses writes until there is room).
+//
+// Concurrency: a Dir has one committer, which makes one act durable for all
+// logs that are dirty, and calls Events; a Log has one leaf lock for appends
+// and what changes segments, and readers go past it. See Log.
+//
+// The bytes: docs/formats/log-directory.md, segment.md, indexes.md,
+// catalogue.md, durable-points.md, producer-snapshot.md.
 package storage
 
 import (

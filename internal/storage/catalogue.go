@@ -253,8 +253,8 @@ func (l *Log) knownLocked() *known {
 		unstable: l.unstable.Load(), epochs: l.epochs.Entries(), producers: l.producers.AppendFull(nil)}
 	for _, s := range *l.segs.Load() {
 		size, next := s.Tail()
-		max := s.MaxTime()
-		k.segs = append(k.segs, segment.Known{Base: s.Base(), Size: size, Next: next, MaxTimestamp: max.Timestamp, MaxOffset: max.Offset})
+		latest := s.MaxTime()
+		k.segs = append(k.segs, segment.Known{Base: s.Base(), Size: size, Next: next, MaxTimestamp: latest.Timestamp, MaxOffset: latest.Offset})
 	}
 	return k
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,7 +77,6 @@ type Log struct {
 	unflushedFrom time.Time
 	recovery      Recovery
 	epochsDirty   bool
-	snapshotAt    int64 // offset of the last snapshot written
 
 	toldMu sync.Mutex // a leaf
 	told   map[damagedPlace]bool
@@ -512,11 +512,11 @@ func (l *Log) rollLocked(base int64) error {
 			h.Release()
 		}
 	}
-	segs := *l.segs.Load()
-	next := append(segs[:len(segs):len(segs)], s)
+	next := *l.segs.Load()
 	if size == 0 { // an empty segment at another base gives way
-		next = append(segs[:len(segs)-1:len(segs)-1], s)
+		next = next[:len(next)-1]
 	}
+	next = append(slices.Clip(next), s)
 	l.dropHandleLocked()
 	l.active = s
 	l.segs.Store(&next)
@@ -554,7 +554,7 @@ func (l *Log) ioError(err error) error {
 		return nil
 	case vfs.IsNoSpace(err):
 		l.dir.full(true)
-		return fmt.Errorf("%s: %w (%v)", l.name, ErrNoSpace, err)
+		return fmt.Errorf("%s: %w (%w)", l.name, ErrNoSpace, err)
 	case errors.As(err, &path) && !errors.Is(err, fs.ErrNotExist):
 		l.dir.fail(fmt.Errorf("log %s: %w", l.name, err))
 		return l.dir.Err()

@@ -357,9 +357,9 @@ func (l *Log) Segments() ([]SegmentInfo, error) {
 		if i+1 < len(segs) {
 			next = segs[i+1].Base()
 		}
-		max := s.MaxTime()
-		infos[i] = SegmentInfo{Base: s.Base(), Next: next, Bytes: size, MaxTimestamp: max.Timestamp,
-			OffsetOfMaxTime: max.Offset, LastModified: s.Modified(), Active: i == len(segs)-1 || next > sealed,
+		latest := s.MaxTime()
+		infos[i] = SegmentInfo{Base: s.Base(), Next: next, Bytes: size, MaxTimestamp: latest.Timestamp,
+			OffsetOfMaxTime: latest.Offset, LastModified: s.Modified(), Active: i == len(segs)-1 || next > sealed,
 			Path: s.Path(segment.LogSuffix), HasDamage: len(s.Damages()) > 0}
 	}
 	return infos, nil

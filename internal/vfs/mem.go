@@ -4,6 +4,7 @@ package vfs
 
 import (
 	"cmp"
+	"errors"
 	"io"
 	"io/fs"
 	"maps"
@@ -233,7 +234,7 @@ func (m *Mem) RemoveAll(name string) error {
 	m.ns.Lock()
 	defer m.ns.Unlock()
 	d, last, n, err := m.lookup(name)
-	if err == fs.ErrNotExist || err == nil && n == nil {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && n == nil {
 		return nil
 	}
 	if err != nil {

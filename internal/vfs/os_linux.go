@@ -5,7 +5,6 @@ package vfs
 import (
 	"errors"
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,15 +25,12 @@ func dropCache(fd uintptr, off, n int64) {
 	_ = unix.Fadvise(int(fd), off, n, unix.FADV_DONTNEED)
 }
 
-func syncFS(dir string) error {
-	d, err := os.Open(dir)
+func syncFS(f *osFS, dir string) error {
+	d, err := f.root(dir)
 	if err != nil {
 		return err
 	}
 	err = retry(func() error { return unix.Syncfs(int(d.Fd())) })
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
 	if err != nil {
 		return &fs.PathError{Op: "syncfs", Path: dir, Err: err}
 	}

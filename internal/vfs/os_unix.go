@@ -37,7 +37,8 @@ func usage(dir string) (Usage, error) {
 		return Usage{}, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	// Figures that a network file system makes up may exceed an int64.
-	return Usage{Total: bytesOf(uint64(st.Blocks), int64(st.Bsize)), Free: bytesOf(uint64(st.Bavail), int64(st.Bsize))}, nil
+	size := int64(st.Bsize) //nolint:unconvert // a uint32 on macOS
+	return Usage{Total: bytesOf(st.Blocks, size), Free: bytesOf(st.Bavail, size)}, nil
 }
 
 func bytesOf(blocks uint64, size int64) int64 {

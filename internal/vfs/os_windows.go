@@ -50,7 +50,7 @@ func dropCache(uintptr, int64, int64) {}
 // cannot be flushed without administrator's rights.
 func syncDir(string) error { return nil }
 
-func syncFS(dir string) error {
+func syncFS(_ *osFS, dir string) error {
 	return &fs.PathError{Op: "syncfs", Path: dir, Err: ErrUnsupported}
 }
 

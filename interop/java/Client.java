@@ -124,7 +124,7 @@ public class Client {
         p.put("group.id", arg("group", ""));
         p.put("enable.auto.commit", false);
         p.put("auto.offset.reset", "earliest");
-        p.put("session.timeout.ms", 6000);
+        p.put("session.timeout.ms", num("session", 6000));
         p.put("heartbeat.interval.ms", 500);
         p.put("partition.assignment.strategy", arg("strategy", "eager").equals("eager")
             ? "org.apache.kafka.clients.consumer.RangeAssignor" : "org.apache.kafka.clients.consumer.CooperativeStickyAssignor");

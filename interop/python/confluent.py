@@ -68,8 +68,9 @@ def consume():
 
 def group():
     c = Consumer({**BASE, "group.id": A["group"], "enable.auto.commit": False, "auto.offset.reset": "earliest",
-                  "session.timeout.ms": 6000, "heartbeat.interval.ms": 500,
-                  "partition.assignment.strategy": "range" if A["strategy"] == "eager" else "cooperative-sticky"})
+                  "session.timeout.ms": num("session", 6000), "heartbeat.interval.ms": 500,
+                  "partition.assignment.strategy": "range" if A["strategy"] == "eager" else "cooperative-sticky",
+                  **({"group.instance.id": A["instance"]} if "instance" in A else {})})
     stop = stop_event()
 
     def say(consumer, _):

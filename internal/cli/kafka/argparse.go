@@ -173,7 +173,7 @@ func (a *arguments) into(e *Env, words []string, ns *namespace) error {
 		}
 		if x == nil && !strings.HasPrefix(w, "--") && len(w) > 2 {
 			if x, _ = a.match(w[:2]); x != nil {
-				name, inline, hasInline = w[:2], strings.TrimPrefix(w[2:], "="), true
+				inline, hasInline = strings.TrimPrefix(w[2:], "="), true
 			}
 		}
 		if x == nil {

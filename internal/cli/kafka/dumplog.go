@@ -455,11 +455,11 @@ func (d *dumper) timeIndex(path string) error {
 		if offset == base && i > 0 {
 			break
 		}
-		switch max, ok := newest[offset]; {
+		switch seen, ok := newest[offset]; {
 		case !ok:
 			wrong = append(wrong, fmt.Sprintf("The indexed offset %d is not found in the log.", offset))
-		case max != ts:
-			wrong = append(wrong, fmt.Sprintf("Found timestamp mismatch in :%s\n  Index timestamp: %d, log timestamp: %d", path, ts, max))
+		case seen != ts:
+			wrong = append(wrong, fmt.Sprintf("Found timestamp mismatch in :%s\n  Index timestamp: %d, log timestamp: %d", path, ts, seen))
 		case before >= ts:
 			wrong = append(wrong, fmt.Sprintf("Found out of order timestamp in :%s\n  Index timestamp: %d, Previously indexed timestamp: %d", path, ts, before))
 		}

@@ -3,6 +3,7 @@
 package kafka
 
 import (
+	"context"
 	"io"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,7 +26,7 @@ func DumpFile(e *Env, path string, records bool) error {
 	if records {
 		args = append(args, "--print-data-log")
 	}
-	return runDumpLog(nil, e, args)
+	return runDumpLog(context.Background(), e, args)
 }
 
 // ErrorText is the broker's own word on err where it gave one.

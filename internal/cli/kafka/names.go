@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 )
@@ -57,20 +56,3 @@ func topicFilter(raw string) (*regexp.Regexp, error) {
 }
 
 func wholeMatch(s string) (*regexp.Regexp, error) { return regexp.Compile(`^(?:` + s + `)$`) }
-
-// printTable is Kafka's prettyPrintTable: columns padded to the widest value,
-// a tab after each.
-func printTable(w io.Writer, header []string, rows [][]string) {
-	width := make([]int, len(header))
-	for _, row := range append([][]string{header}, rows...) {
-		for i, v := range row {
-			width[i] = max(width[i], len(v))
-		}
-	}
-	for _, row := range append([][]string{header}, rows...) {
-		for i, v := range row {
-			fmt.Fprintf(w, "%-*s\t", width[i], v)
-		}
-		fmt.Fprintln(w)
-	}
-}

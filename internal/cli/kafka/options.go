@@ -79,21 +79,20 @@ func (o *options) long(name, hint, about string) *option {
 	return o.add(&option{names: []string{name}, about: about, hint: hint, takes: true, kind: "Long"})
 }
 
-func (s *option) def(v string) *option         { s.byDef, s.hasDef = v, true; return s }
-func (s *option) also(names ...string) *option { s.names = append(s.names, names...); return s }
-func (s *option) maybe() *option               { s.optional = true; return s }
+func (o *option) def(v string) *option { o.byDef, o.hasDef = v, true; return o }
+func (o *option) maybe() *option       { o.optional = true; return o }
 
 // value is the option's one value, or its default, or "".
-func (s *option) value() string {
-	if len(s.values) > 0 {
-		return s.values[0]
+func (o *option) value() string {
+	if len(o.values) > 0 {
+		return o.values[0]
 	}
-	return s.byDef
+	return o.byDef
 }
 
 // int is value() of an option whose kind was checked while parsing.
-func (s *option) int() int64 {
-	n, _ := strconv.ParseInt(s.value(), 10, 64)
+func (o *option) int() int64 {
+	n, _ := strconv.ParseInt(o.value(), 10, 64)
 	return n
 }
 

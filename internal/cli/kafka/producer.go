@@ -119,7 +119,7 @@ func runConsoleProducer(ctx context.Context, e *Env, args []string) error {
 			e.printf(">")
 		}
 		rec, err := lines.next(in)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

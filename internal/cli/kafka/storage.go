@@ -234,7 +234,7 @@ func readNodeConf(p props) (nodeConf, error) {
 	if n.metadataDir == "" {
 		n.metadataDir = dirs[0]
 	}
-	n.dirs = append(dirs, n.metadataDir)
+	n.dirs = append(slices.Clone(dirs), n.metadataDir)
 	slices.Sort(n.dirs)
 	n.dirs = slices.Compact(n.dirs)
 	return n, nil

@@ -46,7 +46,7 @@ type Env struct {
 }
 
 func (e *Env) printf(format string, args ...any)   { fmt.Fprintf(e.Out, format, args...) }
-func (e *Env) println(line string)                 { io.WriteString(e.Out, line+"\n") }
+func (e *Env) println(line string)                 { fmt.Fprintln(e.Out, line) }
 func (e *Env) complain(format string, args ...any) { fmt.Fprintf(e.Err, format+"\n", args...) }
 
 // Tool is one of Kafka's commands.

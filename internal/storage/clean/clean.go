@@ -130,7 +130,7 @@ func (c *cleaning) fillMap(segments []storage.SegmentInfo, aborted []storage.Abo
 		}
 		n, err := c.each(seg, add)
 		c.stats.MapBytes += n
-		if err == errMapFull {
+		if errors.Is(err, errMapFull) {
 			return nil
 		}
 		if err != nil {
@@ -253,7 +253,7 @@ func (c *cleaning) each(seg storage.SegmentInfo, fn func(batch.View) error) (rea
 		read += int64(len(b))
 		for len(b) > 0 {
 			v, rest, err := batch.Next(b)
-			if err == batch.ErrIncomplete {
+			if errors.Is(err, batch.ErrIncomplete) {
 				break
 			}
 			if err == nil {
@@ -289,10 +289,10 @@ func (b *buffer) read(f vfs.File, pos, size int64) ([]byte, error) {
 	}
 	for {
 		p := b.b[:min(int64(len(b.b)), size-pos)]
-		if n, err := f.ReadAt(p, pos); err != nil && !(err == io.EOF && n == len(p)) {
+		if n, err := f.ReadAt(p, pos); err != nil && !(errors.Is(err, io.EOF) && n == len(p)) {
 			return nil, fmt.Errorf("read %s at %d: %w", f.Name(), pos, err)
 		}
-		if _, _, err := batch.Next(p); err != batch.ErrIncomplete {
+		if _, _, err := batch.Next(p); !errors.Is(err, batch.ErrIncomplete) {
 			return p, nil // whole, or damaged: the caller sees
 		}
 		// Incomplete, so the length is sane if it is there at all.

@@ -304,7 +304,7 @@ func firstTimestamp(l Log, base int64) int64 {
 	}
 	defer release()
 	var header [batch.HeaderSize]byte
-	if _, err := f.ReadAt(header[:], 0); n < batch.HeaderSize || err != nil && err != io.EOF {
+	if _, err := f.ReadAt(header[:], 0); n < batch.HeaderSize || err != nil && !errors.Is(err, io.EOF) {
 		return -1
 	}
 	return int64(binary.BigEndian.Uint64(header[35:]))

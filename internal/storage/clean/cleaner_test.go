@@ -427,7 +427,7 @@ func TestTwoWorkers(t *testing.T) {
 		done := make(chan bool)
 		go func() { done <- one.Step(context.Background()) }()
 		go func() { done <- two.Step(context.Background()) }()
-		if !<-done || !<-done {
+		if first, second := <-done, <-done; !first || !second {
 			t.Fatal("nothing to do")
 		}
 		together := time.Since(began)

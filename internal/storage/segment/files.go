@@ -19,17 +19,17 @@ import (
 // use is never closed, whatever the bound. Files are opened for reading and
 // writing. Concurrency: one leaf lock; opening happens outside of it.
 type Files struct {
-	fs  vfs.FS
-	max int
+	fs   vfs.FS
+	most int
 
 	mu     sync.Mutex
 	open   map[string]*Handle
 	unused list.List // of *Handle, most recently used first
 }
 
-// NewFiles makes a cache that keeps at most max unused files open.
-func NewFiles(fs vfs.FS, max int) *Files {
-	return &Files{fs: fs, max: max, open: map[string]*Handle{}}
+// NewFiles makes a cache that keeps most unused files open, no more.
+func NewFiles(fs vfs.FS, most int) *Files {
+	return &Files{fs: fs, most: most, open: map[string]*Handle{}}
 }
 
 // FS is the file system beneath.
@@ -115,7 +115,7 @@ func (h *Handle) Release() {
 		} else {
 			h.used = time.Now()
 			h.elem = f.unused.PushFront(h)
-			if f.unused.Len() > f.max {
+			if f.unused.Len() > f.most {
 				closing = f.evict(f.unused.Back())
 			}
 		}

@@ -372,7 +372,7 @@ func (s *Segment) Recover(durable int64, visit func(pos int64, v batch.View) err
 
 func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit func(int64, batch.View) error) (Recovered, error) {
 	x, t := index.NewOffset(s.base), index.NewTime(s.base)
-	max := index.TimeEntry{Timestamp: -1, Offset: s.base}
+	latest := index.TimeEntry{Timestamp: -1, Offset: s.base}
 	r := Recovered{Size: size, Good: size, Next: s.base}
 	var checked []span
 	first, since := int64(-2), int64(0)
@@ -385,15 +385,15 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit 
 				gap && s.cfg.Dense && p+int64(v.Size()) == size {
 				return errOffsetTooFar
 			}
-			if ts := v.MaxTimestamp(); ts > max.Timestamp {
-				max = index.TimeEntry{Timestamp: ts, Offset: v.LastOffset()}
+			if ts := v.MaxTimestamp(); ts > latest.Timestamp {
+				latest = index.TimeEntry{Timestamp: ts, Offset: v.LastOffset()}
 			}
 			if first < -1 {
 				first = v.MaxTimestamp()
 			}
 			if since > int64(s.cfg.IndexInterval) {
 				x.Append(v.LastOffset(), p)
-				t.Append(max.Timestamp, max.Offset)
+				t.Append(latest.Timestamp, latest.Offset)
 				since = 0
 			}
 			since += int64(v.Size())
@@ -438,7 +438,7 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit 
 	s.times.Store(t)
 	s.firstTime, s.sinceLast = first, 0
 	s.mu.Lock()
-	s.size, s.next, s.maxTime = r.Good, r.Next, max
+	s.size, s.next, s.maxTime = r.Good, r.Next, latest
 	s.marks, s.markAt = nil, 0
 	s.checked, s.damage = checked, r.Damage
 	s.mu.Unlock()
@@ -563,12 +563,12 @@ func (s *Segment) Measure() error {
 		return err
 	}
 	e, ok := s.offsets.Load().Lookup(math.MaxInt64)
-	max, _ := s.times.Load().Last()
+	latest, _ := s.times.Load().Last()
 	next := s.base
 	bad, err := s.hop(h, e, ok, size, func(_ int64, v batch.View) error {
 		next = v.NextOffset()
-		if v.MaxTimestamp() > max.Timestamp {
-			max = index.TimeEntry{Timestamp: v.MaxTimestamp(), Offset: v.LastOffset()}
+		if v.MaxTimestamp() > latest.Timestamp {
+			latest = index.TimeEntry{Timestamp: v.MaxTimestamp(), Offset: v.LastOffset()}
 		}
 		return nil
 	})
@@ -591,7 +591,7 @@ func (s *Segment) Measure() error {
 		return nil
 	}
 	s.mu.Lock()
-	s.next, s.maxTime = next, max
+	s.next, s.maxTime = next, latest
 	s.mu.Unlock()
 	return nil
 }
@@ -724,10 +724,10 @@ func (s *Segment) CheckAll(h vfs.File) error {
 }
 
 // Scrub reads and checks batches from position pos (a boundary; 0 to begin)
-// until max bytes were read, and returns where it stopped. Damage is noted by
+// until budget bytes were read, and returns where it stopped. Damage is noted by
 // reading the segment whole. What nobody read before leaves the page cache
 // again.
-func (s *Segment) Scrub(pos, max int64) (int64, error) {
+func (s *Segment) Scrub(pos, budget int64) (int64, error) {
 	h, err := s.File()
 	if err != nil {
 		return pos, err
@@ -748,7 +748,7 @@ func (s *Segment) Scrub(pos, max int64) (int64, error) {
 	end := pos
 	_, reason, err := Walk(h, pos, size, s.base, true, func(p int64, v batch.View) error {
 		end = p + int64(v.Size())
-		if end-pos >= max {
+		if end-pos >= budget {
 			return errStop
 		}
 		return nil
@@ -762,7 +762,7 @@ func (s *Segment) Scrub(pos, max int64) (int64, error) {
 		}
 		return end + 1, nil // within the hole; the next round steps over it
 	}
-	if cold, any := s.unchecked(pos, end); any && cold.from == pos && cold.upTo == end {
+	if cold, found := s.unchecked(pos, end); found && cold.from == pos && cold.upTo == end {
 		h.DropCache(pos, end-pos)
 	}
 	return end, nil

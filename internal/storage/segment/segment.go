@@ -310,26 +310,26 @@ func (s *Segment) Append(h vfs.File, b []byte, vs []batch.View) error {
 		return err
 	}
 	offsets, times := s.offsets.Load(), s.times.Load()
-	max := s.MaxTime()
+	latest := s.MaxTime()
 	at := pos
 	for _, v := range vs {
 		last := v.LastOffset()
-		if ts := v.MaxTimestamp(); ts > max.Timestamp {
-			max = index.TimeEntry{Timestamp: ts, Offset: last}
+		if ts := v.MaxTimestamp(); ts > latest.Timestamp {
+			latest = index.TimeEntry{Timestamp: ts, Offset: last}
 		}
 		if s.firstTime < -1 && at == 0 {
 			s.firstTime = v.MaxTimestamp()
 		}
 		if s.sinceLast > int64(s.cfg.IndexInterval) {
 			offsets.Append(last, at)
-			times.Append(max.Timestamp, max.Offset)
+			times.Append(latest.Timestamp, latest.Offset)
 			s.sinceLast = 0
 		}
 		at += int64(len(v))
 		s.sinceLast += int64(len(v))
 	}
 	s.mu.Lock()
-	s.size, s.next, s.maxTime = at, vs[len(vs)-1].NextOffset(), max
+	s.size, s.next, s.maxTime = at, vs[len(vs)-1].NextOffset(), latest
 	s.markLocked(s.next, at)
 	s.checkedLocked(span{pos, at})
 	s.mu.Unlock()
@@ -482,18 +482,18 @@ func (s *Segment) cutLocked(h vfs.File, pos, end int64) error {
 	}
 	s.offsets.Load().Truncate(pos)
 	s.times.Load().Truncate(end)
-	max := index.TimeEntry{Timestamp: -1, Offset: s.base}
+	latest := index.TimeEntry{Timestamp: -1, Offset: s.base}
 	from := int64(0)
 	if e, ok := s.times.Load().Last(); ok {
-		max = e
+		latest = e
 		// What follows the last time entry is not indexed: look at it.
 		if o, ok := s.offsets.Load().Lookup(e.Offset); ok {
 			from = o.Position
 		}
 	}
 	_, _, err := Walk(h, from, pos, s.base, false, func(_ int64, v batch.View) error {
-		if v.MaxTimestamp() > max.Timestamp {
-			max = index.TimeEntry{Timestamp: v.MaxTimestamp(), Offset: v.LastOffset()}
+		if v.MaxTimestamp() > latest.Timestamp {
+			latest = index.TimeEntry{Timestamp: v.MaxTimestamp(), Offset: v.LastOffset()}
 		}
 		return nil
 	})
@@ -506,7 +506,7 @@ func (s *Segment) cutLocked(h vfs.File, pos, end int64) error {
 	s.sinceLast = 0
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.size, s.next, s.maxTime = pos, end, max
+	s.size, s.next, s.maxTime = pos, end, latest
 	s.marks, s.markAt = nil, 0
 	for i := range s.checked {
 		s.checked[i].upTo = min(s.checked[i].upTo, pos)
@@ -640,8 +640,8 @@ func (s *Segment) writeIndexesLocked(sync bool) error {
 		}
 	}
 	if t != nil {
-		max := s.MaxTime()
-		t.Append(max.Timestamp, max.Offset)
+		latest := s.MaxTime()
+		t.Append(latest.Timestamp, latest.Offset)
 		if err := s.writeFile(TimeSuffix, t.AppendTo(nil), sync); err != nil {
 			return err
 		}

@@ -119,7 +119,7 @@ func group(a Args) {
 		balancer = kgo.CooperativeStickyBalancer()
 	}
 	opts := []kgo.Opt{kgo.ConsumerGroup(a["group"]), kgo.ConsumeTopics(a["topic"]), kgo.Balancers(balancer),
-		kgo.DisableAutoCommit(), kgo.SessionTimeout(6 * time.Second), kgo.HeartbeatInterval(500 * time.Millisecond),
+		kgo.DisableAutoCommit(), kgo.SessionTimeout(time.Duration(a.Num("session", 6000)) * time.Millisecond), kgo.HeartbeatInterval(500 * time.Millisecond),
 		kgo.RebalanceTimeout(10 * time.Second), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { say(m[a["topic"]], true) }),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, m map[string][]int32) { say(m[a["topic"]], false) }),
