@@ -30,49 +30,65 @@ func TestMain(m *testing.M) {
 	}
 	stop := func() {}
 	if bootstrap = os.Getenv("BOOTSTRAP"); bootstrap == "" {
-		bootstrap, stop = startGregor()
+		s := startGregor()
+		bootstrap, stop = s.addr, func() { s.stop(); s.remove() }
 	}
 	code := m.Run()
 	stop()
 	os.Exit(code)
 }
 
-// startGregor runs the built server on free ports in a new directory and
-// returns its address and what stops it.
-func startGregor() (string, func()) {
+// server is a gregor of our own.
+type server struct {
+	addr, dir string // dir holds data and server.log
+	cmd       *exec.Cmd
+}
+
+// startGregor runs the built server on a free port in a new directory.
+func startGregor(overrides ...string) *server {
 	dir, err := os.MkdirTemp("", "gregor-interop")
 	check(err)
-	addr := freeAddr()
-	cmd := exec.Command(cache("gregor"), "server",
-		"--override", "listeners=PLAINTEXT://"+addr, "--override", "log.dirs="+filepath.Join(dir, "data"),
-		"--override", "gregor.http.listener=none",
-		"--override", "group.initial.rebalance.delay.ms=0", "--override", "message.max.bytes=3000000")
-	log, err := os.Create(filepath.Join(dir, "server.log"))
+	s := &server{addr: freeAddr(), dir: dir}
+	s.start(overrides...)
+	return s
+}
+
+func (s *server) start(overrides ...string) {
+	args := []string{"server", "--override", "listeners=PLAINTEXT://" + s.addr, "--override", "log.dirs=" + filepath.Join(s.dir, "data")}
+	for _, o := range append([]string{"gregor.http.listener=none", "group.initial.rebalance.delay.ms=0", "message.max.bytes=3000000"}, overrides...) {
+		args = append(args, "--override", o)
+	}
+	s.cmd = exec.Command(cache("gregor"), args...)
+	log, err := os.OpenFile(filepath.Join(s.dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	check(err)
-	cmd.Stdout, cmd.Stderr = log, log
-	check(cmd.Start())
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		c, err := net.Dial("tcp", addr)
+	defer func() { _ = log.Close() }()
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	check(s.cmd.Start())
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		c, err := net.Dial("tcp", s.addr)
 		if err == nil {
 			_ = c.Close()
-			break
+			return
 		}
 		if time.Now().After(deadline) {
-			_ = cmd.Process.Kill()
+			_ = s.cmd.Process.Kill()
 			dump(log.Name())
-			check(fmt.Errorf("gregor does not listen on %s: %w", addr, err))
+			check(fmt.Errorf("gregor does not listen on %s: %w", s.addr, err))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return addr, func() {
-		check(cmd.Process.Signal(syscall.SIGTERM))
-		if err := cmd.Wait(); err != nil {
-			dump(log.Name())
-			check(fmt.Errorf("gregor's clean stop: %w", err))
-		}
-		check(os.RemoveAll(dir))
+}
+
+// stop ends the server as an operator does; data stays.
+func (s *server) stop() {
+	check(s.cmd.Process.Signal(syscall.SIGTERM))
+	if err := s.cmd.Wait(); err != nil {
+		dump(filepath.Join(s.dir, "server.log"))
+		check(fmt.Errorf("gregor's clean stop: %w", err))
 	}
 }
+
+func (s *server) remove() { check(os.RemoveAll(s.dir)) }
 
 func freeAddr() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

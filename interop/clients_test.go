@@ -29,10 +29,14 @@ type client struct {
 	cooperative bool
 }
 
+// javaFlags make a short-lived JVM cheap; the class path has Kafka's jars.
+var javaFlags = []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx512m",
+	"-cp", cache("java") + ":" + cache("java", "libs", "*")}
+
 func clients() []client {
 	py := cache("python", "bin", "python")
 	return []client{
-		{"java", []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", cache("java") + ":" + cache("java", "libs", "*"), "Client"}, true, true, true, true},
+		{"java", append(append([]string{"java"}, javaFlags...), "Client"), true, true, true, true},
 		{"confluent", []string{py, "python/confluent.py"}, true, true, true, true},
 		{"kafka-python", []string{py, "python/kpython.py"}, true, true, true, true},
 		{"kafkajs", []string{"node", cache("node", "client.js")}, true, true, false, false},

@@ -568,7 +568,7 @@ func (t *topicsTool) doDescribe(ctx context.Context) error {
 func (t *topicsTool) print(v topicView, conf []kadm.Config, live []int32) {
 	var own []string
 	minISR := 1
-	for _, c := range conf {
+	for _, c := range hashOrder(conf, 16, func(c kadm.Config) int32 { return stringHash(c.Key) }) {
 		if c.Source != kmsg.ConfigSourceDefaultConfig {
 			val := "null"
 			if c.Value != nil {

@@ -1,13 +1,8 @@
-// SPDX-License-Identifier: Apache-2.0
-
 //go:build interop
 
-// Package tools runs Kafka's own command line tools and gregor's against one
-// broker and wants the same standard output and the same exit status.
-//
-//	GREGOR=path/to/gregor KAFKA_CLASSPATH='libs/*' BOOTSTRAP=localhost:9092 \
-//	go test -tags interop ./interop/tools
-package tools
+// SPDX-License-Identifier: Apache-2.0
+
+package interop
 
 import (
 	"bytes"
@@ -15,6 +10,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,13 +30,14 @@ var classes = map[string]string{
 	"kafka-storage":             "kafka.tools.StorageTool",
 }
 
-// lines run in order; @ stands for --bootstrap-server and its address. Each
-// changes nothing the second time, or ends in the same refusal, since both
-// tools run it.
+// lines run in order; @ stands for --bootstrap-server and its address, % for a
+// word of the tool's own. Otherwise each line changes nothing the second time,
+// or ends in the same refusal, since both tools run it.
 const lines = `
 kafka-storage version-mapping
 kafka-storage version-mapping -r 3.8
 kafka-topics @ --create --topic interop-tools --partitions 3 --if-not-exists --config retention.ms=600000
+kafka-topics @ --create --topic interop-% --partitions 2
 kafka-console-producer @ --topic interop-tools --reader-property parse.key=true
 kafka-topics @ --create --topic interop-tools
 kafka-topics @ --create --topic interop-bad --config foo=bar
@@ -85,34 +82,69 @@ kafka-client-metrics @ --describe --name interop
 kafka-client-metrics @ --list
 `
 
-func run(t *testing.T, name string, args []string) (string, int) {
+// ended is what a command left.
+type ended struct {
+	out, errs string
+	status    int
+}
+
+// javaTool runs a main class of Kafka's.
+func javaTool(t *testing.T, stdin, class string, args ...string) ended {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	return tool(t, stdin, "java", append(append(slices.Clone(javaFlags), class), args...)...)
+}
+
+// tool runs a command to its end.
+func tool(t *testing.T, stdin, name string, args ...string) ended {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Stdin = strings.NewReader("a\t1\nb\t2\nc\t3\n")
+	cmd.Stdin = strings.NewReader(stdin)
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	err := cmd.Run()
-	if quit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &quit) {
-		t.Fatalf("%s: %v\n%s", name, err, complaints.String())
+	if quit := (*exec.ExitError)(nil); ctx.Err() != nil || err != nil && !errors.As(err, &quit) {
+		t.Fatalf("%s %v: %v\n%s%s", name, args, err, out.String(), complaints.String())
 	}
-	return out.String(), cmd.ProcessState.ExitCode()
+	return ended{out.String(), complaints.String(), cmd.ProcessState.ExitCode()}
 }
 
-func TestSameOutput(t *testing.T) {
-	gregor, libs, broker := os.Getenv("GREGOR"), os.Getenv("KAFKA_CLASSPATH"), os.Getenv("BOOTSTRAP")
-	if gregor == "" || libs == "" || broker == "" {
-		t.Fatal("GREGOR, KAFKA_CLASSPATH and BOOTSTRAP must be set")
+// good fails the test if the command failed.
+func (e ended) good(t *testing.T) ended {
+	t.Helper()
+	if e.status != 0 {
+		t.Fatalf("status %d\n%s%s", e.status, e.out, e.errs)
 	}
+	return e
+}
+
+// TestTools: Kafka's tool and ours say the same and end with the same status,
+// line after line against a broker of their own.
+func TestTools(t *testing.T) {
+	broker := bootstrap
+	if os.Getenv("BOOTSTRAP") == "" {
+		s := startGregor()
+		t.Cleanup(func() { s.stop(); s.remove() })
+		broker = s.addr
+	}
+	// Made beforehand: the tool that makes it says so, the second does not.
+	tool(t, "", cache("gregor"), "kafka-topics", "--bootstrap-server", broker, "--create", "--topic", "interop-tools",
+		"--partitions", "3", "--config", "retention.ms=600000").good(t)
 	for line := range strings.SplitSeq(strings.TrimSpace(lines), "\n") {
 		t.Run(line, func(t *testing.T) {
-			words := strings.Fields(strings.ReplaceAll(line, "@", "--bootstrap-server "+broker))
-			java := append([]string{"-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", libs, classes[words[0]]}, words[1:]...)
-			want, wantStatus := run(t, "java", java)
-			got, status := run(t, gregor, words)
-			if got != want || status != wantStatus {
-				t.Errorf("gregor: status %d\n%s\nKafka: status %d\n%s", status, got, wantStatus, want)
+			words := func(own string) []string {
+				return strings.Fields(strings.NewReplacer("@", "--bootstrap-server "+broker, "%", own).Replace(line))
+			}
+			const in = "a\t1\nb\t2\nc\t3\n"
+			args := words("kafka")
+			want := javaTool(t, in, classes[args[0]], args[1:]...)
+			got := tool(t, in, cache("gregor"), words("gregor")...)
+			if strings.Contains(line, "%") {
+				want.out = strings.ReplaceAll(want.out, "interop-kafka", "interop-gregor")
+			}
+			if got.out != want.out || got.status != want.status {
+				t.Errorf("gregor: status %d\n%s%s\nKafka: status %d\n%s%s", got.status, got.out, got.errs, want.status, want.out, want.errs)
 			}
 		})
 	}
