@@ -38,16 +38,17 @@ fuzz: ## every fuzz target, FUZZTIME each (default 10s)
 	FUZZTIME=$${FUZZTIME:-10s} ./.ci/fuzz
 
 .PHONY: sim
-sim: ## power cuts in the in-memory file system, SEEDS of them
-	SEEDS=$${SEEDS:-2000} $(GO) test -count=1 -run 'PowerCut|Crash|Sim' ./internal/... ./broker/...
+sim: ## simulations: power cuts, lost messages, restarts; SEEDS of them (internal/seeds)
+	SEEDS=$${SEEDS:-2000} $(GO) test -count=1 -timeout 60m -run Sim ./internal/... ./broker/...
 
 .PHONY: interop
 interop: ## real foreign clients and Kafka's own tools against gregor
 	./interop/run
 
 .PHONY: soak
-soak: ## what takes too long for CI
-	SEEDS=20000 $(MAKE) sim && KILLS=50 $(GO) test -count=1 -timeout 60m -run 'Kill' ./broker/...
+soak: ## what takes too long for CI: an hour of simulations, and kill -9
+	SEEDS=$${SEEDS:-50000} $(MAKE) sim
+	KILLS=$${KILLS:-50} $(GO) test -count=1 -timeout 60m -run Kill ./broker/...
 
 .PHONY: bench
 bench: ## kbench's workloads against bin/gregor (see bench/README.md)

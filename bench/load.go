@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net"
+	"os"
 	"sort"
 	"strings"
 	"sync"

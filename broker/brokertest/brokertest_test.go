@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -17,11 +16,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/seeds"
 )
 
 func client(t *testing.T, b *Broker, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Addr()), kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond })}, opts...)...)
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.Addr()), kgo.MetadataMinAge(20 * time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond })}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,22 +122,14 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// seeds is how many power cuts TestPowerCut tries: SEEDS, or a few.
-func seeds(few int) int {
-	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
-		return max(n/50, few)
-	}
-	return few
-}
-
-// TestPowerCut: records acknowledged with acks=all are all there afterwards,
+// TestSimPowerCut: records acknowledged with acks=all are all there afterwards,
 // once and in order, whatever the disk lost of what was not synced.
-func TestPowerCut(t *testing.T) {
+func TestSimPowerCut(t *testing.T) {
 	t.Parallel()
-	for seed := range seeds(4) {
-		t.Run(strconv.Itoa(seed), func(t *testing.T) {
+	for seed := range seeds.All(t, 4, 20) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
-			b := Start(t, Seed(uint64(seed)))
+			b := Start(t, Seed(seed))
 			b.Topic("t", 1)
 			ctx := within(t, 60*time.Second)
 			c := client(t, b, kgo.DefaultProduceTopic("t"), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(20))

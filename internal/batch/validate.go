@@ -3,6 +3,7 @@
 package batch
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -119,7 +120,10 @@ func Validate(v View, r Rules) (View, Info, error) {
 			inflated.Put(buf)
 		}
 	}()
-	body, err := v.Body(*buf, r.MaxInflated)
+	body, err := v.Body(*buf, bodyMax(r.MaxInflated))
+	if errors.Is(err, ErrTooLarge) && (r.MaxInflated <= 0 || r.MaxInflated > maxPooled) {
+		return validateLarge(v, target, &r)
+	}
 	if err != nil {
 		return nil, Info{}, err
 	}
@@ -139,6 +143,14 @@ func Validate(v View, r Rules) (View, Info, error) {
 var inflated = sync.Pool{New: func() any { return new([]byte) }}
 
 const maxPooled = 4 << 20
+
+// bodyMax is what is inflated in memory; the rest streams by.
+func bodyMax(max int) int {
+	if max <= 0 || max > maxPooled {
+		return maxPooled
+	}
+	return max
+}
 
 func checkHeader(v View) error {
 	a := v.Attributes()
@@ -219,20 +231,29 @@ func walk(body []byte, count int32, base int64, r *Rules) (walked, error) {
 		if ts > w.maxTimestamp {
 			w.maxTimestamp, w.maxAt = ts, k
 		}
-		if key < 0 && r.Compacted {
-			faults = faults.add(k, false, "no key, which records of a compacted topic must have")
-		} else if (ts < low || ts > high) && ts != NoTimestamp {
-			faults = faults.add(k, true, fmt.Sprintf("timestamp %d is not within [%d, %d]", ts, low, high))
+		if noKey := key < 0 && r.Compacted; noKey || ts < low || ts > high {
+			faults = judge(faults, k, noKey, ts, low, high)
 		}
 	}
 	if at != len(body) {
-		return w, &CorruptError{Reason: "bytes after the last record"}
+		return w, refuse("bytes after the last record")
 	}
 	if faults != nil {
 		faults.conclude()
 		return w, faults
 	}
 	return w, nil
+}
+
+// judge adds what is wrong with a well-formed record.
+func judge(faults *RecordErrors, k int32, noKey bool, ts, low, high int64) *RecordErrors {
+	switch {
+	case noKey:
+		return faults.add(k, false, "no key, which records of a compacted topic must have")
+	case (ts < low || ts > high) && ts != NoTimestamp:
+		return faults.add(k, true, fmt.Sprintf("timestamp %d is not within [%d, %d]", ts, low, high))
+	}
+	return faults
 }
 
 // malformed is INVALID_RECORD, as in Kafka: the checksum was right, so the

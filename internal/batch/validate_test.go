@@ -10,8 +10,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -300,6 +302,54 @@ func TestValidateBoundsBombs(t *testing.T) {
 	}
 }
 
+// A large body is judged in memory that does not grow with it: the same
+// verdict, whatever the codec, and what it allocates is far below its size.
+func TestValidateLarge(t *testing.T) {
+	const large = 48 << 20
+	for _, codec := range codecs[1:] {
+		b := NewBuilder(codec)
+		b.Append(now, []byte("k"), make([]byte, large))
+		b.Append(now+7, nil, []byte("v"))
+		v, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v = bytes.Clone(v)
+		b = nil
+		rules := anyTime
+		rules.InflateAll = true
+		for range 2 { // the second time coders come from pools
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, info, err := Validate(v, rules)
+			runtime.ReadMemStats(&after)
+			if err != nil || info.Recompressed || info.MaxTimestamp != now+7 || info.OffsetOfMaxTimestamp != 1 {
+				t.Errorf("%v: %+v, %v", codec, info, err)
+			}
+			if n := after.TotalAlloc - before.TotalAlloc; codec != Snappy && n > large/2 {
+				t.Errorf("%v: %d bytes allocated for a body of %d", codec, n, large)
+			}
+		}
+		rules.Compacted = true
+		var faults *RecordErrors
+		if _, _, err := Validate(v, rules); !errors.As(err, &faults) || len(faults.Records) != 1 || faults.Records[0].Index != 1 {
+			t.Errorf("%v, a record without a key: %v", codec, err)
+		}
+		rules.Compacted, rules.MaxInflated = false, large
+		if _, _, err := Validate(v, rules); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%v, beyond the bound: %v", codec, err)
+		}
+		rules.MaxInflated, rules.Recompress, rules.Codec, rules.Level = 0, true, Gzip, DefaultLevel
+		if _, _, err := Validate(v, rules); codec != Gzip && !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%v, too large to be built anew: %v", codec, err)
+		}
+		v[len(v)-3] ^= 0x40
+		if _, _, err := Validate(v, rules); err == nil {
+			t.Errorf("%v: damage passes", codec)
+		}
+	}
+}
+
 func TestValidatePlainDoesNotAllocate(t *testing.T) {
 	v := bytes.Clone(sample(t, None, 100, nil))
 	for _, appendTime := range []bool{false, true} {
@@ -341,6 +391,11 @@ func TestWalkAgreesWithReader(t *testing.T) {
 func walkAgrees(t *testing.T, body []byte, count int32) bool {
 	t.Helper()
 	w, err := walk(body, count, 0, &anyTime)
+	if err == nil || len(body)%8 == 0 || body[len(body)-1]%8 == 0 { // its buffer makes walkStream slow
+		if ws, serr := walkStream(bytes.NewReader(body), count, 0, &anyTime); fmt.Sprint(serr) != fmt.Sprint(err) || err == nil && ws != w {
+			t.Fatalf("walk %+v %v, walkStream %+v %v: %x", w, err, ws, serr, body)
+		}
+	}
 	r, n, most, at := NewReader(body, count), int32(0), NoTimestamp, int32(0)
 	numbered := true
 	for {

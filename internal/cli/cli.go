@@ -106,6 +106,22 @@ func (e *Env) kafka() *kafka.Env {
 	}
 }
 
+// countArguments makes every command answer the wrong number of arguments with
+// what it expects.
+func countArguments(c *cobra.Command) {
+	if count := c.Args; count != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if count(c, args) != nil {
+				return &usageError{fmt.Errorf("expected %s (see %s --help)", c.UseLine(), c.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		countArguments(sub)
+	}
+}
+
 func newRoot(e *Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gregor",
@@ -124,6 +140,7 @@ func newRoot(e *Env) *cobra.Command {
 		c.GroupID = "own"
 		root.AddCommand(c)
 	}
+	countArguments(root)
 	for _, t := range kafka.Tools() {
 		root.AddCommand(&cobra.Command{
 			Use: t.Name, Short: t.About, GroupID: "kafka", DisableFlagParsing: true,

@@ -140,7 +140,7 @@ func configExplain(c *client) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain [NAME...]", Short: "show each setting a server would start with, and where it came from",
 		Long:    "Read the settings as `gregor server` would, and show each with its source. Without\nnames, what differs from its default; --all shows every property.",
-		Example: "  gregor config explain -c server.properties\n  gregor config explain log.dirs retention.ms",
+		Example: "  gregor config explain -c server.properties\n  gregor config explain log.dirs log.retention.hours",
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := config.Load(config.Options{File: file, Environ: os.Environ(), Overrides: overrides, SingleNode: file == ""})
 			if err != nil {

@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -17,6 +19,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"gregor/internal/cli/kafka"
@@ -74,7 +77,18 @@ func (c *client) admin(ctx context.Context, do func(context.Context, *kadm.Clien
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	defer cancel()
-	if err := do(ctx, kadm.NewClient(cl)); err != nil {
+	return c.inWords(do(ctx, kadm.NewClient(cl)))
+}
+
+// inWords says what went wrong to somebody who does not know the protocol.
+func (c *client) inWords(err error) error {
+	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" {
+		return fmt.Errorf("no broker answers at %s. Is one running (gregor server), and is this its address (--brokers)? gregor doctor looks closer", c.brokers)
+	}
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return errors.New("there is no such topic (see gregor topic list)")
+	}
+	if err != nil {
 		return fmt.Errorf("%s", kafka.ErrorText(err))
 	}
 	return nil

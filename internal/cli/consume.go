@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"gregor/internal/cli/kafka"
@@ -35,7 +37,7 @@ func newConsume(e *Env) *cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
-			opts := []kgo.Opt{kgo.ConsumeTopics(args...), kgo.ConsumeResetOffset(start)}
+			opts := []kgo.Opt{kgo.ConsumeTopics(args...), kgo.ConsumeResetOffset(start), kgo.KeepRetryableFetchErrors()}
 			if group != "" {
 				opts = append(opts, kgo.ConsumerGroup(group), kgo.AutoCommitMarks(), kgo.Balancers(kgo.RangeBalancer(), kgo.CooperativeStickyBalancer()))
 			}
@@ -71,8 +73,12 @@ func newConsume(e *Env) *cobra.Command {
 				if cmd.Context().Err() != nil {
 					break
 				}
+				var broken error
 				for _, f := range fetches.Errors() {
-					if f.Err != nil && ctx.Err() == nil {
+					switch {
+					case errors.Is(f.Err, kerr.CorruptMessage):
+						broken = fmt.Errorf("%s-%d: damaged on the broker's disk behind the last record shown; `gregor doctor --data` finds where, --from OFFSET goes on behind it", f.Topic, f.Partition)
+					case f.Err != nil && ctx.Err() == nil && !kerr.IsRetriable(f.Err):
 						return fmt.Errorf("%s-%d: %s", f.Topic, f.Partition, kafka.ErrorText(f.Err))
 					}
 				}
@@ -88,6 +94,9 @@ func newConsume(e *Env) *cobra.Command {
 						}
 					}
 					cl.MarkCommitRecords(r)
+				}
+				if broken != nil {
+					return broken
 				}
 				// The end may be a marker or a compacted record, which no consumer
 				// sees: two seconds of silence count as reached, too.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"net"
 	"path/filepath"
 	"strings"
@@ -82,7 +83,7 @@ func (c *client) diagnose(ctx context.Context, dirs []string) []finding {
 	}
 	list = append(list, fileLimit())
 	for _, d := range dirs {
-		list = append(list, diskSpace(d), c.segments(d))
+		list = append(list, diskSpace(d), written(d, time.Now()), c.segments(d))
 	}
 	return list
 }
@@ -141,8 +142,33 @@ func (c *client) diagnoseCluster(ctx context.Context) []finding {
 	if !usable {
 		return list
 	}
+	for _, b := range meta.Brokers {
+		list = append(list, disks(ctx, cl, b.NodeID)...)
+	}
 	list = append(list, clock(ctx, cl))
 	return append(list, partitions(ctx, kadm.NewClient(cl)))
+}
+
+// disks asks a broker how full its log directories are. One that does not
+// answer was told of already.
+func disks(ctx context.Context, cl *kgo.Client, id int32) []finding {
+	req := kmsg.NewPtrDescribeLogDirsRequest()
+	req.Topics = []kmsg.DescribeLogDirsRequestTopic{} // none: the directories alone
+	raw, err := cl.Broker(int(id)).Request(ctx, req)
+	if err != nil {
+		return nil
+	}
+	var list []finding
+	for _, d := range raw.(*kmsg.DescribeLogDirsResponse).Dirs {
+		what := fmt.Sprintf("disk of broker %d, %s", id, d.Dir)
+		switch {
+		case d.ErrorCode != 0:
+			list = append(list, finding{Check: what, State: problem, Found: "the broker took this directory offline", Do: "see the broker's log for the first error of this directory, mend the disk and restart the broker"})
+		case d.TotalBytes > 0:
+			list = append(list, diskFinding(what, uint64(max(d.UsableBytes, 0)), uint64(d.TotalBytes)))
+		}
+	}
+	return list
 }
 
 // clock compares this machine's time with the newest record's.
@@ -168,6 +194,24 @@ func clockFinding(latest int64, now time.Time) finding {
 		return finding{Check: "clock", State: sound, Found: "there are no records to compare with"}
 	}
 	return finding{Check: "clock", State: sound, Found: "no record is from the future"}
+}
+
+// written compares this machine's time with the files of a data directory: one
+// from the future says that the clock was set back.
+func written(dir string, now time.Time) finding {
+	f := finding{Check: "clock and files of " + filepath.Clean(dir), State: sound, Found: "no file is from the future"}
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // what cannot be read is told with the segments
+		}
+		if st, err := d.Info(); err == nil && !d.IsDir() && st.ModTime().Sub(now) > time.Minute {
+			f.State, f.Found = problem, fmt.Sprintf("%s was written %s in the future", path, st.ModTime().Sub(now).Round(time.Second))
+			f.Do = "the clock is wrong now or was when the file was written: set it, best by NTP; retention and time look-ups go by it"
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return f
 }
 
 func partitions(ctx context.Context, a *kadm.Client) finding {
@@ -208,9 +252,9 @@ func fileLimitFinding(limit uint64) finding {
 	return f
 }
 
-func diskFinding(dir string, free, size uint64) finding {
+func diskFinding(what string, free, size uint64) finding {
 	part := float64(free) / float64(max(size, 1))
-	f := finding{Check: "disk of " + dir, State: sound, Found: fmt.Sprintf("%s of %s are free", sizeText(int64(free)), sizeText(int64(size)))}
+	f := finding{Check: what, State: sound, Found: fmt.Sprintf("%s of %s are free", sizeText(int64(free)), sizeText(int64(size)))}
 	switch {
 	case part < fullSpace:
 		f.State, f.Do = problem, "make room now: lower retention.bytes or retention.ms of large topics (gregor topic list), or grow the disk; producers are refused when it is full"

@@ -19,5 +19,6 @@ func diskSpace(dir string) finding {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return finding{Check: "disk of " + dir, State: problem, Found: err.Error(), Do: "is this the server's log.dirs?"}
 	}
-	return diskFinding(dir, s.Bavail*uint64(s.Bsize), s.Blocks*uint64(s.Bsize))
+	//nolint:unconvert // the types of the fields differ from system to system
+	return diskFinding("disk of "+dir, uint64(s.Bavail)*uint64(s.Bsize), uint64(s.Blocks)*uint64(s.Bsize))
 }

@@ -19,5 +19,5 @@ func diskSpace(dir string) finding {
 	if err != nil {
 		return finding{Check: "disk of " + dir, State: problem, Found: err.Error(), Do: "is this the server's log.dirs?"}
 	}
-	return diskFinding(dir, free, size)
+	return diskFinding("disk of "+dir, free, size)
 }

@@ -39,7 +39,7 @@ func newLog(e *Env) *cobra.Command {
 	dump.Flags().BoolVarP(&records, "records", "r", false, "records as well as batches")
 	verify := &cobra.Command{
 		Use: "verify DIR...", Short: "check every batch of the segments in data directories", Args: cobra.MinimumNArgs(1),
-		Long:    "Read every .log beneath the directories and check the frame and the checksum of each\nbatch. Bytes after the last whole batch of a partition's newest segment are no damage:\na running broker writes there.",
+		Long:    "Read every .log beneath the directories and check the frame and the checksum of each\nbatch. Bytes after the last sound batch of a partition's newest segment are no damage:\na running broker writes there.",
 		Example: "  gregor log verify gregor-data",
 		RunE: func(_ *cobra.Command, args []string) error {
 			var all []damage
@@ -111,6 +111,21 @@ func verifyDir(e *Env, dir string) ([]damage, error) {
 	return bad, nil
 }
 
+// soundBehind is whether a whole batch lies behind position at, which then is
+// no torn end but damage. It looks as far as the largest batch that brokers
+// allow by default, and then some.
+func soundBehind(f io.ReaderAt, at int64) bool {
+	b := make([]byte, 4<<20)
+	n, _ := f.ReadAt(b, at)
+	for b = b[:n]; len(b) > batch.HeaderSize; {
+		b = b[1:]
+		if v, _, err := batch.Next(b); err == nil && v.CheckCRC() == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // verifySegment walks one file. A broken checksum does not end the walk, a
 // broken frame does: nothing says where the next batch begins.
 func verifySegment(path string, newest bool, progress io.Writer) ([]damage, error) {
@@ -128,7 +143,7 @@ func verifySegment(path string, newest bool, progress io.Writer) ([]damage, erro
 	head := make([]byte, batch.HeaderSize)
 	for at := int64(0); at < st.Size(); {
 		if st.Size()-at < batch.HeaderSize {
-			if !newest {
+			if !newest || soundBehind(f, at) {
 				bad = append(bad, damage{path, at, -1, fmt.Sprintf("%d bytes are left, too few for a batch", st.Size()-at)})
 			}
 			break
@@ -138,7 +153,7 @@ func verifySegment(path string, newest bool, progress io.Writer) ([]damage, erro
 		}
 		offset, size := int64(binary.BigEndian.Uint64(head)), int64(binary.BigEndian.Uint32(head[8:]))+batch.LogOverhead
 		if size < batch.HeaderSize || size > st.Size()-at {
-			if !newest {
+			if !newest || soundBehind(f, at) {
 				bad = append(bad, damage{path, at, offset, fmt.Sprintf("the batch says it has %d bytes, %d are left", size, st.Size()-at)})
 			}
 			break

@@ -42,6 +42,11 @@ func TestVerifyFindsFlippedBit(t *testing.T) {
 	if bad := check(raw[:len(raw)-3]); len(bad) != 0 {
 		t.Fatalf("a torn tail of the newest segment: %v", bad)
 	}
+	long := bytes.Clone(raw)
+	long[8] ^= 0x40 // the first batch says it has a gigabyte
+	if bad := check(long); len(bad) != 1 || bad[0].Position != 0 {
+		t.Fatalf("a flipped bit in a length, sound batches behind: %v", bad)
+	}
 	flipped := bytes.Clone(raw)
 	flipped[len(flipped)-5] ^= 1
 	if bad := check(flipped); len(bad) != 1 || bad[0].Position == 0 || bad[0].File != path {
@@ -71,6 +76,21 @@ func TestFindings(t *testing.T) {
 		if c.f.State != c.state || (c.state == sound) != (c.f.Do == "") {
 			t.Errorf("%+v: want %s", c.f, c.state)
 		}
+	}
+}
+
+func TestFileFromTheFuture(t *testing.T) {
+	t.Parallel()
+	dir, now := t.TempDir(), time.Now()
+	path := filepath.Join(dir, "00000000000000000000.log")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f := written(dir, now); f.State != sound {
+		t.Errorf("a file of now: %+v", f)
+	}
+	if f := written(dir, now.Add(-time.Hour)); f.State != problem || !strings.Contains(f.Found, path) {
+		t.Errorf("a file an hour ahead: %+v", f)
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"gregor/internal/cli/kafka"
 )
 
 func newProduce(e *Env) *cobra.Command {
@@ -63,7 +62,7 @@ func newProduce(e *Env) *cobra.Command {
 			n, err := sendLines(cmd.Context(), cl, io.TeeReader(in, bar), []byte(key), []byte(sep), hs)
 			_ = bar.Finish()
 			if err != nil {
-				return fmt.Errorf("%d records sent: %s", n, kafka.ErrorText(err))
+				return fmt.Errorf("%d records sent: %w", n, c.inWords(err))
 			}
 			if c.json {
 				return printJSON(e.Out, map[string]any{"topic": args[0], "records": n})

@@ -57,7 +57,7 @@ func serve(ctx context.Context, s ServerSettings) error {
 	go tuneMemory(tuning)
 	began := time.Now()
 	if err := b.Start(ctx); err != nil {
-		return err
+		return startAdvice(err)
 	}
 	announce(s.Out, b, time.Since(began))
 	select {
@@ -66,6 +66,14 @@ func serve(ctx context.Context, s ServerSettings) error {
 	case <-b.Failed():
 	}
 	return errors.Join(b.Err(), b.Stop())
+}
+
+// startAdvice adds what to do to the failure that newcomers meet first.
+func startAdvice(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w\n  Is another server running? Choose another port with --override listeners=PLAINTEXT://127.0.0.1:PORT", err)
+	}
+	return err
 }
 
 // announce says what an operator, and whoever cannot connect, wants to know.

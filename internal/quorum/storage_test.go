@@ -13,6 +13,7 @@ import (
 
 	"gregor/internal/meta"
 	"gregor/internal/meta/controller"
+	"gregor/internal/seeds"
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
 )
@@ -56,11 +57,11 @@ func (d *disk) set(name string) error {
 	return err
 }
 
-// TestPowerCutsOnStorage: the power goes at random moments under a node on the
+// TestSimPowerCutsOnStorage: the power goes at random moments under a node on the
 // real engine; what was answered with success is there after each start.
-func TestPowerCutsOnStorage(t *testing.T) {
+func TestSimPowerCutsOnStorage(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(25) {
+	for seed := range seeds.All(t, 15, 10) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 5))
 			d := &disk{fs: vfs.NewMem()}

@@ -3,22 +3,17 @@
 package replica
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"testing"
 
+	"gregor/internal/seeds"
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
 )
 
-var (
-	cutSeed  = flag.Uint64("powercut.seed", 0, "run this seed only")
-	cutSeeds = flag.Uint64("powercut.seeds", 60, "run that many seeds")
-)
-
-// TestPowerCuts produces to real storage on a disk that loses power again and
+// TestSimPowerCuts produces to real storage on a disk that loses power again and
 // again, keeping, dropping or tearing each write that was not synced.
 // Idempotent producers go on as theirs do: what was not acknowledged is sent
 // again with the same sequence. After each cut and at the end:
@@ -33,23 +28,20 @@ var (
 // The disk and the producers follow the seed. The committer is a goroutine of
 // its own, so which write it had reached when the power went is not seeded: a
 // failure prints its history.
-func TestPowerCuts(t *testing.T) {
+func TestSimPowerCuts(t *testing.T) {
 	t.Parallel()
-	if *cutSeed != 0 {
-		newCutSim(t, *cutSeed).run()
-		return
-	}
-	acked := 0
-	for seed := range *cutSeeds {
-		s := newCutSim(t, seed+1)
+	acked, runs := 0, 0
+	for seed := range seeds.All(t, 60, 1) {
+		s := newCutSim(t, seed)
 		s.run()
 		if t.Failed() {
 			return
 		}
 		acked += len(s.promised[0]) + len(s.promised[1])
+		runs++
 	}
-	if acked < int(*cutSeeds)*10 {
-		t.Errorf("only %d records were acknowledged in %d runs", acked, *cutSeeds)
+	if !seeds.One() && acked < runs*10 {
+		t.Errorf("only %d records were acknowledged in %d runs", acked, runs)
 	}
 }
 

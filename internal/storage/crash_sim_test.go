@@ -5,7 +5,6 @@ package storage
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"gregor/internal/batch"
+	"gregor/internal/seeds"
 	"gregor/internal/vfs"
 )
 
@@ -22,8 +22,6 @@ import (
 // over a few logs on a disk in memory; the disk is cut off at a random moment,
 // by vfs.Mem.CrashClone; the directory is opened again and compared with a
 // model; several lives in a row.
-
-var crashSeeds = flag.Int("crash.seeds", 300, "seeds of TestCrash")
 
 const simProducers = 3
 
@@ -305,9 +303,9 @@ func (s *crashSim) repeat(i int) {
 	}
 }
 
-func TestCrash(t *testing.T) {
+func TestSimCrash(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(*crashSeeds) {
+	for seed := range seeds.All(t, 100, 2) {
 		s := &crashSim{t: t, rng: rand.New(rand.NewPCG(seed, 1)), seed: seed, mem: vfs.NewMem()}
 		for i := range 1 + s.rng.IntN(3) {
 			s.logs = append(s.logs, &simLog{name: Name{"t", int32(i)}})

@@ -13,13 +13,15 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"testing"
+
+	"gregor/internal/seeds"
 )
 
 func seeded(seed uint64) func(int64) int64 { return rand.New(rand.NewPCG(seed, 1)).Int64N }
 
-func TestSyncedSurvives(t *testing.T) {
+func TestSimSyncedSurvives(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(300) {
+	for seed := range seeds.All(t, 60, 3) {
 		m, rng := NewMem(), rand.New(rand.NewPCG(seed, 0))
 		for range 60 {
 			step(m, ".", rng)
@@ -39,9 +41,9 @@ func TestSyncedSurvives(t *testing.T) {
 }
 
 // A crash of a crash changes nothing, and leaves the original alone.
-func TestCloneIsDurableAndApart(t *testing.T) {
+func TestSimCloneIsDurableAndApart(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(300) {
+	for seed := range seeds.All(t, 60, 3) {
 		m, rng := NewMem(), rand.New(rand.NewPCG(seed, 0))
 		for range 60 {
 			step(m, ".", rng)
@@ -66,9 +68,9 @@ func TestCloneIsDurableAndApart(t *testing.T) {
 }
 
 // Every byte after a crash is durable, was written there, or is a hole.
-func TestBytesComeFromWrites(t *testing.T) {
+func TestSimBytesComeFromWrites(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(2000) {
+	for seed := range seeds.All(t, 200, 2) {
 		m, rng := NewMem(), rand.New(rand.NewPCG(seed, 0))
 		f := must(m.Create("f"))
 		check(t, m.SyncDir("."))
@@ -185,9 +187,9 @@ func TestWriteFileAtomicSurvives(t *testing.T) {
 }
 
 // A node never has two names after a crash, whichever of its moves is lost.
-func TestOneNameEach(t *testing.T) {
+func TestSimOneNameEach(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(3000) {
+	for seed := range seeds.All(t, 1000, 1) {
 		m := NewMem()
 		check(t, m.MkdirAll("d"))
 		check(t, m.SyncDir("."))

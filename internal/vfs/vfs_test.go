@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"gregor/internal/seeds"
 )
 
 func each(t *testing.T, f func(t *testing.T, fsys FS, root string)) {
@@ -237,9 +239,9 @@ func step(fsys FS, root string, rng *rand.Rand) string {
 	return "write " + withFile(n, func(f File) error { return second(f.WriteAt(data, off)) })
 }
 
-func TestMemSeesWhatTheSystemSees(t *testing.T) {
+func TestSimMemSeesWhatTheSystemSees(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(20) {
+	for seed := range seeds.All(t, 10, 20) {
 		mem, dir := NewMem(), t.TempDir()
 		a, b := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 0))
 		for i := range 120 {

@@ -14,6 +14,7 @@ import (
 
 	"gregor/internal/coord"
 	"gregor/internal/coord/group/classic"
+	"gregor/internal/seeds"
 )
 
 // Goal: whatever clients ask in whatever order, with commits that come late or
@@ -42,13 +43,10 @@ type sim struct {
 	reliable bool // appends do not fail
 }
 
-func TestRandomRequestsAndReplay(t *testing.T) {
+func TestSimRandomRequestsAndReplay(t *testing.T) {
 	t.Parallel()
-	seeds := int64(150)
-	if testing.Short() {
-		seeds = 30
-	}
-	for seed := range seeds {
+	for n := range seeds.All(t, 100, 1) {
+		seed := int64(n)
 		one := runSim(t, seed)
 		if seed%10 == 0 {
 			if two := runSim(t, seed); one != two {

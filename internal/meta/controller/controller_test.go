@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gregor/internal/meta"
+	"gregor/internal/seeds"
 )
 
 // fakeLog agrees with itself: it folds proposals in after a moment, and on
@@ -237,12 +238,12 @@ func TestStalledLogIsAnswered(t *testing.T) {
 	})
 }
 
-// TestEveryAnswerIsTrue submits from many sides while proposals are dropped and
+// TestSimEveryAnswerIsTrue submits from many sides while proposals are dropped and
 // leadership comes and goes. Success means that the change is there, a refusal
 // that it is not, and every Submit is answered.
-func TestEveryAnswerIsTrue(t *testing.T) {
+func TestSimEveryAnswerIsTrue(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(30) {
+	for seed := range seeds.All(t, 30, 2) {
 		synctest.Test(t, func(t *testing.T) {
 			c, l := start(seed)
 			l.drops = true

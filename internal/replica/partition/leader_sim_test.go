@@ -3,20 +3,16 @@
 package partition
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"gregor/internal/seeds"
 )
 
-var (
-	simSeed  = flag.Uint64("partition.seed", 0, "run this seed only")
-	simSeeds = flag.Uint64("partition.seeds", 300, "run that many seeds")
-)
-
-// TestManyReplicas steps a partition of three to five replicas from a seed:
+// TestSimManyReplicas steps a partition of three to five replicas from a seed:
 // writes, flushes, fetches that are lost or late, crashes that take unflushed
 // records, elections, and a controller that answers late, refuses or loses.
 //
@@ -26,23 +22,20 @@ var (
 //   - when it rises, every member of the maximal in-sync set has reached it;
 //   - what was once below it is in the log of whoever is elected from the
 //     in-sync set, with the same content.
-func TestManyReplicas(t *testing.T) {
+func TestSimManyReplicas(t *testing.T) {
 	t.Parallel()
-	if *simSeed != 0 {
-		newSim(*simSeed).run(t)
-		return
-	}
-	var moved int64
-	for seed := range *simSeeds {
-		s := newSim(seed + 1)
+	var moved, runs int64
+	for seed := range seeds.All(t, 300, 1) {
+		s := newSim(seed)
 		s.run(t)
 		moved += int64(len(s.committed))
+		runs++
 		if t.Failed() {
 			return
 		}
 	}
-	if moved < int64(*simSeeds)*5 {
-		t.Errorf("only %d records committed in %d runs: the simulation does nothing", moved, *simSeeds)
+	if !seeds.One() && moved < runs*5 {
+		t.Errorf("only %d records committed in %d runs: the simulation does nothing", moved, runs)
 	}
 }
 
