@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -28,9 +29,16 @@ import (
 // asGregor in the environment makes this binary the gregor command.
 const asGregor = "BROKER_TEST_AS_GREGOR"
 
+// notPermitted is the exit status of a process that could not be prepared.
+const notPermitted = 77
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asGregor) == "" {
 		os.Exit(m.Run())
+	}
+	if err := prepareProcess(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(notPermitted)
 	}
 	// The test holds the other end of stdin: when it is gone, so are we.
 	go func() {
@@ -49,6 +57,8 @@ type process struct {
 	t         testing.TB
 	dir, addr string
 	overrides []string
+	env       []string
+	prepare   func(*exec.Cmd) // nil: nothing
 	cmd       *exec.Cmd
 	output    *bufio.Scanner // stdout
 	log       *lines         // stderr
@@ -76,7 +86,10 @@ func (p *process) launch() {
 		args = append(args, "-o", o)
 	}
 	c := exec.Command(os.Args[0], args...)
-	c.Env = append(os.Environ(), asGregor+"=1")
+	c.Env = append(append(os.Environ(), asGregor+"=1"), p.env...)
+	if p.prepare != nil {
+		p.prepare(c)
+	}
 	if _, err := c.StdinPipe(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -95,6 +108,14 @@ func (p *process) launch() {
 // start launches the process and waits until it serves.
 func (p *process) start() {
 	p.t.Helper()
+	if status := p.tryStart(); status != 0 {
+		p.t.Fatalf("the server did not start, status %d:\n%s", status, p.log)
+	}
+}
+
+// tryStart is start, or the status with which the process ended.
+func (p *process) tryStart() int {
+	p.t.Helper()
 	p.launch()
 	for p.output.Scan() {
 		if strings.Contains(p.output.Text(), "listens on") {
@@ -102,12 +123,13 @@ func (p *process) start() {
 				for s.Scan() { //nolint:revive // what it says later is of no use
 				}
 			}(p.output)
-			return
+			return 0
 		}
 	}
-	_ = p.cmd.Wait()
+	_ = p.cmd.Wait() // the status tells
+	status := p.cmd.ProcessState.ExitCode()
 	p.cmd = nil
-	p.t.Fatalf("the server did not start:\n%s", p.log)
+	return status
 }
 
 // kill ends the process with SIGKILL.
@@ -147,7 +169,7 @@ func (l *lines) String() string {
 func client(t testing.TB, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	c, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(addr), kgo.MetadataMinAge(20 * time.Millisecond),
+		kgo.SeedBrokers(addr), kgo.AlwaysRetryEOF(), kgo.MetadataMinAge(20 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 	}, opts...)...)
 	if err != nil {

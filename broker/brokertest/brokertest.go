@@ -185,6 +185,12 @@ func (b *Broker) FreeDisk() { b.disk.Limit(-1) }
 // kinds. A restart makes it anew.
 func (b *Broker) Disk() *vfs.Faulty { return b.disk }
 
+// Failed is closed when the running broker cannot go on; Kill it then.
+func (b *Broker) Failed() <-chan struct{} { return b.node.Failed() }
+
+// Err tells why Failed was closed.
+func (b *Broker) Err() error { return b.node.Err() }
+
 // Delay holds every request of a key up by d; 0 ends it.
 func (b *Broker) Delay(key kmsg.Key, d time.Duration) { b.faults.delay(int16(key), d) }
 

@@ -36,12 +36,12 @@ var oneLarge sync.Mutex
 func validateLarge(v View, target Codec, r *Rules) (View, Info, error) {
 	oneLarge.Lock()
 	defer oneLarge.Unlock()
-	max := r.MaxInflated
-	if max <= 0 {
-		max = DefaultMaxInflated
+	most := r.MaxInflated
+	if most <= 0 {
+		most = DefaultMaxInflated
 	}
 	source := v.Attributes().Codec()
-	in, done, err := inflater(source, v.Records(), max)
+	in, done, err := inflater(source, v.Records(), most)
 	if err != nil {
 		return nil, Info{}, err
 	}
@@ -53,7 +53,7 @@ func validateLarge(v View, target Codec, r *Rules) (View, Info, error) {
 	if source == target && w.numbered {
 		return v, stamp(v, r, w), nil
 	}
-	body, err := v.Body(nil, min(max, rebuildMax))
+	body, err := v.Body(nil, min(most, rebuildMax))
 	if err != nil {
 		return nil, Info{}, err
 	}
@@ -61,7 +61,7 @@ func validateLarge(v View, target Codec, r *Rules) (View, Info, error) {
 }
 
 // inflater reads what src holds; done gives the decoder back.
-func inflater(codec Codec, src []byte, max int) (in io.Reader, done func(), err error) {
+func inflater(codec Codec, src []byte, most int) (in io.Reader, done func(), err error) {
 	done = func() {}
 	switch codec {
 	case Gzip:
@@ -82,13 +82,13 @@ func inflater(codec Codec, src []byte, max int) (in io.Reader, done func(), err 
 		}
 		in, done = z, z.Close
 	default: // snappy cannot grow by more than a factor of 32
-		b, err := Decompress(codec, nil, src, max)
+		b, err := Decompress(codec, nil, src, most)
 		if err != nil {
 			return nil, nil, err
 		}
 		in = bytes.NewReader(b)
 	}
-	return &bounded{in: in, left: max, codec: codec}, done, nil
+	return &bounded{in: in, left: most, codec: codec}, done, nil
 }
 
 // bounded ends in ErrTooLarge after left bytes, and tells a decoder's errors
@@ -104,7 +104,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	switch b.left -= n; {
 	case b.left < 0, errors.Is(err, zstd.ErrWindowSizeExceeded):
 		return 0, ErrTooLarge
-	case err == io.EOF || err == nil:
+	case err == nil || errors.Is(err, io.EOF):
 		return n, err
 	}
 	return n, &CorruptError{Reason: b.codec.String() + " body", Cause: err}
@@ -121,10 +121,10 @@ type stream struct {
 var errMalformed = errors.New("malformed")
 
 func (s *stream) fail(err error) {
+	if errors.Is(err, io.EOF) {
+		err = errMalformed // the body ends within a record
+	}
 	if s.err == nil {
-		if err == io.EOF {
-			err = errMalformed // the body ends within a record
-		}
 		s.err = err
 	}
 }
@@ -218,7 +218,7 @@ func walkStream(in io.Reader, count int32, base int64, r *Rules) (walked, error)
 	switch _, err := s.in.ReadByte(); {
 	case err == nil:
 		return w, refuse("bytes after the last record")
-	case err != io.EOF:
+	case !errors.Is(err, io.EOF):
 		return w, err
 	}
 	if faults != nil {

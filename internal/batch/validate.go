@@ -145,11 +145,11 @@ var inflated = sync.Pool{New: func() any { return new([]byte) }}
 const maxPooled = 4 << 20
 
 // bodyMax is what is inflated in memory; the rest streams by.
-func bodyMax(max int) int {
-	if max <= 0 || max > maxPooled {
+func bodyMax(inflated int) int {
+	if inflated <= 0 || inflated > maxPooled {
 		return maxPooled
 	}
-	return max
+	return inflated
 }
 
 func checkHeader(v View) error {

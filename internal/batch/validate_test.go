@@ -315,7 +315,6 @@ func TestValidateLarge(t *testing.T) {
 			t.Fatal(err)
 		}
 		v = bytes.Clone(v)
-		b = nil
 		rules := anyTime
 		rules.InflateAll = true
 		for range 2 { // the second time coders come from pools

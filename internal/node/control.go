@@ -116,7 +116,24 @@ func (n *Node) register(ctx context.Context) error {
 		return err
 	}
 	n.raiser.start(n.uplink)
+	n.flushRecovered()
 	return nil
+}
+
+// flushRecovered makes durable what recovery found, before the first client
+// asks: until then the high watermark would be behind what was told before an
+// unclean stop.
+func (n *Node) flushRecovered() {
+	var behind []*storage.Log
+	for _, p := range n.table.All() {
+		if l := p.Log(); l != nil && l.Flushed() < l.End() && l.Config().Durable {
+			behind = append(behind, l)
+			_ = l.Flush(false) // a directory that fails says so by an event
+		}
+	}
+	for _, l := range behind {
+		_ = l.Flush(true) // as above
+	}
 }
 
 // publish carries a new image to every room, in this order: settings, because

@@ -217,21 +217,40 @@ func (s *stable) readSome(from, upTo int64, fn func(batch.View, *pb.Entry) error
 		}
 	}
 	next = from
-	for len(b) > 0 {
+	for all := len(b); len(b) > 0; {
 		v, rest, err := batch.Next(b)
 		if err != nil {
-			return 0, &DamageError{s.dir, 0, fmt.Sprintf("offset %d: %v", next, err)}
+			return 0, s.damaged(sl, all-len(b), fmt.Errorf("offset %d: %w", next, err))
 		}
 		e, err := decodeEntry(v)
 		if err != nil {
-			return 0, &DamageError{s.dir, 0, fmt.Sprintf("offset %d: %v", v.BaseOffset(), err)}
+			return 0, s.damaged(sl, all-len(b), fmt.Errorf("offset %d: %w", v.BaseOffset(), err))
 		}
-		if err := fn(v, e); err != nil {
+		err = fn(v, e)
+		var misplaced misplacedError
+		if errors.As(err, &misplaced) {
+			return 0, s.damaged(sl, all-len(b), err)
+		}
+		if err != nil {
 			return 0, err
 		}
 		next, b = v.NextOffset(), rest
 	}
 	return next, nil
+}
+
+// misplacedError says that an entry does not belong where it stands.
+type misplacedError string
+
+func (e misplacedError) Error() string { return string(e) }
+
+// damaged names what is wrong at a position of a slice.
+func (s *stable) damaged(sl storage.Slice, at int, why error) error {
+	d := &DamageError{Path: sl.Path, Pos: sl.Off + int64(at), Reason: why.Error()}
+	if d.Path == "" {
+		d.Path = s.dir
+	}
+	return d
 }
 
 // open reads what is on disk and checks that its parts belong together.
@@ -300,8 +319,8 @@ func (s *stable) openLog() error {
 	err := s.read(max(s.floor.next, s.log.Start()), s.log.End(), func(v batch.View, e *pb.Entry) error {
 		want := s.lastIndex() + 1
 		if e.GetIndex() != want || v.BaseOffset() != s.next(want-1) || e.GetTerm() < s.lastTerm() {
-			return &DamageError{s.dir, 0, fmt.Sprintf("offset %d holds index %d of term %d, where index %d at offset %d belongs (the snapshots or entries before it are gone)",
-				v.BaseOffset(), e.GetIndex(), e.GetTerm(), want, s.next(want-1))}
+			return misplacedError(fmt.Sprintf("offset %d holds index %d of term %d, where index %d at offset %d belongs (the snapshots or entries before it are gone)",
+				v.BaseOffset(), e.GetIndex(), e.GetTerm(), want, s.next(want-1)))
 		}
 		s.slots = append(s.slots, slot{e.GetTerm(), v.BaseOffset(), v.NextOffset()})
 		s.remember(e)

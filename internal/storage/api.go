@@ -122,6 +122,8 @@ type Slice struct {
 	N    int
 	// Bytes, when not nil, holds the data instead of File.
 	Bytes []byte
+	// Path is the file's, for messages about what is in it.
+	Path string
 	// First is the base offset of the first batch and Next the offset after
 	// the last one; the next read goes on at Next.
 	First, Next int64

@@ -553,6 +553,7 @@ func (d *Dir) Delete(n Name) error {
 		}
 		l.path = to
 	}
+	d.files.ForgetIn(from) // indexes; a new log of this name must not find them
 	d.keeper.removeLater(to, time.Now().Add(max(delay, 0)))
 	return nil
 }

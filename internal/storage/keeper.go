@@ -157,6 +157,7 @@ func (d *Dir) removeDue(now time.Time) {
 		if r.seg != nil {
 			r.seg.Remove()
 		} else {
+			d.files.ForgetIn(r.path)   // an open file keeps its blocks
 			_ = d.fs.RemoveAll(r.path) // what stays is tried again at the next start
 		}
 	}

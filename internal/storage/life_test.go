@@ -673,3 +673,45 @@ func TestLostTail(t *testing.T) {
 		}
 	}
 }
+
+// TestDeletedIsClosed: a deleted log's files are closed when they go, or the
+// disk would not have their room, and none of them is found by a new log of
+// the same name.
+func TestDeletedIsClosed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		d, l := openOne(t, mem, LogConfig{Durable: true, SegmentBytes: 1500, IndexInterval: 100, FileDeleteDelay: time.Second})
+		for range 30 {
+			appendAt(t, l, simNow, 2)
+		}
+		if err := l.Flush(true); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		s, err := l.Read(0, 2, 100, true) // of a sealed segment: its index is opened
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Release()
+		if d.OpenFiles() == 0 {
+			t.Fatal("nothing is open, so the test sees nothing")
+		}
+		if err := d.Delete(Name{"t", 0}); err != nil {
+			t.Fatal(err)
+		}
+		for path := range d.files.Paths() {
+			if !strings.Contains(path, deleteSuffix) {
+				t.Errorf("%s is still open under its old name", path)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		for path := range d.files.Paths() {
+			t.Errorf("%s is still open", path)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -95,7 +95,7 @@ func (l *Log) readSegment(s *segment.Segment, from, upTo int64, maxBytes int, mi
 		h.Release()
 		return Slice{}, err
 	}
-	return Slice{File: h.File, Off: r.Pos, N: int(r.N), First: r.First, Next: r.Next,
+	return Slice{File: h.File, Off: r.Pos, N: int(r.N), Path: s.Path(segment.LogSuffix), First: r.First, Next: r.Next,
 		Release: func() { h.Release(); s.Release() }}, nil
 }
 

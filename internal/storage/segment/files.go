@@ -4,6 +4,10 @@ package segment
 
 import (
 	"container/list"
+	"iter"
+	"maps"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -176,6 +180,22 @@ func (f *Files) Forget(path string) {
 	if unused {
 		_ = h.Close()
 	}
+}
+
+// ForgetIn is Forget for all files of a directory.
+func (f *Files) ForgetIn(dir string) {
+	for p := range f.Paths() {
+		if filepath.Dir(p) == dir {
+			f.Forget(p)
+		}
+	}
+}
+
+// Paths are the files open now.
+func (f *Files) Paths() iter.Seq[string] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Values(slices.Collect(maps.Keys(f.open)))
 }
 
 // Open is the number of open files.
