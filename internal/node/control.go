@@ -110,6 +110,7 @@ func (n *Node) register(ctx context.Context) error {
 		d.SetBrokerEpoch(epoch)
 	}
 	n.table.Strays(n.image.Load(), metadataLog)
+	n.flushRecovered()
 	// What lost its tail in an unclean stop gets its new leader epoch before
 	// the first client asks, so that none has to retry.
 	if err := n.raiser.raise(ctx, n.uplink); err != nil {
@@ -117,6 +118,17 @@ func (n *Node) register(ctx context.Context) error {
 	}
 	n.raiser.start(n.uplink)
 	return nil
+}
+
+// flushRecovered makes durable what was recovered after a kill, so that the
+// first client finds high watermarks where the last one saw them. Logs that
+// wait are flushed by one commit for each directory.
+func (n *Node) flushRecovered() {
+	for _, p := range n.table.All() {
+		if l := p.Log(); l != nil && l.Config().Durable {
+			_ = l.Flush(true) // a directory that fails is told by its event
+		}
+	}
 }
 
 // publish carries a new image to every room, in this order: settings, because
