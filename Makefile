@@ -22,7 +22,7 @@ race: ## the tests under the race detector
 
 .PHONY: lint
 lint: ## go vet, golangci-lint and the arrows
-	$(GO) vet ./... && golangci-lint run ./... && $(GO) test -count=1 ./docs/architecture
+	$(GO) vet ./... && golangci-lint run --allow-parallel-runners ./... && $(GO) test -count=1 ./docs/architecture
 
 .PHONY: arrows
 arrows: ## each package's imports of ours, its files and lines
@@ -46,9 +46,9 @@ interop: ## real foreign clients and Kafka's own tools against gregor
 	./interop/run
 
 .PHONY: soak
-soak: ## what takes too long for CI: an hour of simulations, and kill -9
+soak: ## what takes too long for CI: an hour of simulations, kill -9, flipped bits
 	SEEDS=$${SEEDS:-50000} $(MAKE) sim
-	KILLS=$${KILLS:-50} $(GO) test -count=1 -timeout 60m -run Kill ./broker/...
+	KILLS=$${KILLS:-50} FLIPS=$${FLIPS:-20} $(GO) test -count=1 -timeout 60m -run 'Kill|Flipped' ./broker/...
 
 .PHONY: bench
 bench: ## kbench's workloads against bin/gregor (see bench/README.md)

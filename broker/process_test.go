@@ -169,7 +169,7 @@ func (l *lines) String() string {
 func client(t testing.TB, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	c, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(addr), kgo.MetadataMinAge(20 * time.Millisecond),
+		kgo.SeedBrokers(addr), kgo.AlwaysRetryEOF(), kgo.MetadataMinAge(20 * time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }),
 	}, opts...)...)
 	if err != nil {

@@ -179,7 +179,14 @@ func TestFiles(t *testing.T) {
 	produceFiles(t, s.addr)
 	s.stop()
 
-	data := filepath.Join(s.dir, "data")
+	data := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(data, os.DirFS(filepath.Join(s.dir, "data"))); err != nil {
+		t.Fatal(err)
+	}
+	s.start("log.cleaner.enable=false")
+	want := readTopics(t, s.addr, slices.Collect(maps.Keys(fileTopics))...)
+	s.stop()
+
 	var logs, groups, indexes, snapshots []string
 	segments := map[string]int{}
 	err := filepath.WalkDir(data, func(path string, d os.DirEntry, err error) error {
@@ -254,9 +261,6 @@ func TestFiles(t *testing.T) {
 				got[part] = append(got[part], dumped{o, ts, m[3], m[4]})
 			}
 		}
-		s.start("log.cleaner.enable=false")
-		want := readTopics(t, s.addr, slices.Collect(maps.Keys(fileTopics))...)
-		s.stop()
 		for part, rs := range want {
 			slices.SortFunc(got[part], func(a, b dumped) int { return cmp.Compare(a.offset, b.offset) })
 			seen := got[part]
@@ -265,6 +269,33 @@ func TestFiles(t *testing.T) {
 			}
 			if !slices.Equal(seen, rs) {
 				t.Errorf("%s: Kafka's dump has %d records, a consumer %d", part, len(seen), len(rs))
+			}
+		}
+	})
+	t.Run("kafka", func(t *testing.T) {
+		// Apache Kafka opens the directories, serves what gregor served and has
+		// nothing to repair.
+		k := newKafka(t)
+		k.adopt(t, data, fileTopics)
+		k.start(t)
+		got := readTopics(t, k.addr, slices.Collect(maps.Keys(fileTopics))...)
+		k.stop(t)
+		for part, rs := range want {
+			if !slices.Equal(got[part], rs) {
+				t.Errorf("%s: Kafka serves %d records, gregor %d", part, len(got[part]), len(rs))
+			}
+		}
+		for _, path := range slices.Concat(logs, indexes) {
+			part := filepath.Base(filepath.Dir(path))
+			if _, ours := want[part]; !ours {
+				continue
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if now, err := os.ReadFile(filepath.Join(k.data(), part, filepath.Base(path))); err != nil || !bytes.Equal(b, now) {
+				t.Errorf("Kafka changed %s/%s: %d bytes, were %d; %v", part, filepath.Base(path), len(now), len(b), err)
 			}
 		}
 	})

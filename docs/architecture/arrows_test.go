@@ -35,7 +35,7 @@ var guarded = []string{
 }
 
 // pure packages decide and never act: time, chance and concurrency are
-// arguments (house rule; see floors.md).
+// arguments (README.md, Floors).
 var pure = []string{
 	"internal/meta", "internal/meta/plan", "internal/replica/partition",
 	"internal/coord/group", "internal/coord/group/classic",

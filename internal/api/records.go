@@ -4,6 +4,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -17,6 +18,10 @@ import (
 //   - Moves the log start up to an offset, -1 meaning the high watermark, and
 //     answers with the low watermark. Above the high watermark or negative:
 //     OFFSET_OUT_OF_RANGE.
+//   - Differs from Kafka: up to the log's end the request waits, within its
+//     timeout, for the high watermark. On a durable topic a record that was
+//     acknowledged with acks=1 is below it only after the next flush, and its
+//     producer may delete it at once.
 //   - A topic that is only compacted: POLICY_VIOLATION.
 //   - An internal topic: INVALID_TOPIC_EXCEPTION.
 //
@@ -36,15 +41,17 @@ type Records struct {
 // Routes are the family's rows of the table.
 func (r *Records) Routes() []Route { return []Route{On(kmsg.DeleteRecords, 0, 2, r.delete)} }
 
-func (r *Records) delete(_ context.Context, _ *Call, req *kmsg.DeleteRecordsRequest) (kmsg.Response, error) {
+func (r *Records) delete(ctx context.Context, _ *Call, req *kmsg.DeleteRecordsRequest) (kmsg.Response, error) {
 	resp := kmsg.NewPtrDeleteRecordsResponse()
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(max(0, req.TimeoutMillis))*time.Millisecond)
+	defer cancel()
 	for _, t := range req.Topics {
 		rt := kmsg.NewDeleteRecordsResponseTopic()
 		rt.Topic = t.Topic
 		for _, p := range t.Partitions {
 			rp := kmsg.NewDeleteRecordsResponseTopicPartition()
 			rp.Partition = p.Partition
-			low, err := r.one(t.Topic, p.Partition, p.Offset)
+			low, err := r.one(ctx, t.Topic, p.Partition, p.Offset)
 			if err != nil {
 				low = -1
 			}
@@ -56,13 +63,23 @@ func (r *Records) delete(_ context.Context, _ *Call, req *kmsg.DeleteRecordsRequ
 	return resp, nil
 }
 
-func (r *Records) one(topic string, index int32, offset int64) (low int64, err error) {
+func (r *Records) one(ctx context.Context, topic string, index int32, offset int64) (low int64, err error) {
 	p, err := r.Partitions.Find(topic, index)
 	if err != nil {
 		return -1, err
 	}
 	if r.Internal(topic) {
 		return -1, kerr.InvalidTopicException
+	}
+	upTo, end := offset, p.LogEnd()
+	if offset == replica.HighWatermarkOffset {
+		upTo = end
+	}
+	if epoch, leads := p.LeaderEpoch(); leads && upTo <= end && upTo > p.HighWatermark() {
+		_ = p.Wait(ctx, upTo, epoch) // DeleteRecords sees what came of it
+		if ctx.Err() != nil {
+			return -1, kerr.RequestTimedOut
+		}
 	}
 	return p.DeleteRecords(offset)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -41,6 +42,11 @@ func (s *servedLogs) Find(t string, i int32) (*replica.Partition, error) {
 
 func serveLogs(t *testing.T) *servedLogs {
 	t.Helper()
+	return serveLogsOn(t, vfs.NewMem())
+}
+
+func serveLogsOn(t *testing.T, fs vfs.FS) *servedLogs {
+	t.Helper()
 	s := &servedLogs{}
 	s.table = replica.NewTable(replica.Config{NodeID: 1, Controller: quiet{}, Topic: func(_ *meta.Image, name string) *replica.TopicConfig {
 		return &replica.TopicConfig{
@@ -49,7 +55,6 @@ func serveLogs(t *testing.T) *servedLogs {
 			Rules: batch.Rules{BeforeMax: math.MaxInt64, AfterMax: math.MaxInt64},
 		}
 	}})
-	fs := vfs.NewMem()
 	for _, path := range []string{"/a", "/b"} {
 		d, err := storage.OpenDir(storage.DirConfig{FS: fs, Path: path, Events: s.table.Events(), NodeID: 1})
 		if err != nil {
@@ -171,6 +176,53 @@ func TestDeleteRecordsOfRealLogs(t *testing.T) {
 		if got.LowWatermark != c.low || got.ErrorCode != c.code {
 			t.Errorf("%+v: %+v", c, got)
 		}
+	}
+}
+
+// TestDeleteRecordsThatAreNotFlushed: a record acknowledged with acks=1 is not
+// below the high watermark yet; deleting it waits for the flush.
+func TestDeleteRecordsThatAreNotFlushed(t *testing.T) {
+	t.Parallel()
+	fs := vfs.NewFaulty(vfs.NewMem())
+	s := serveLogsOn(t, fs)
+	flush := make(chan struct{})
+	defer fs.Add(vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncFS, Before: func(vfs.Call) { <-flush }})()
+	p := s.table.Named("t", 0)
+	b := batch.NewBuilder(batch.None)
+	b.Append(time.Now().UnixMilli(), nil, []byte("v"))
+	v, err := b.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Append(v, 1, replica.AppendOptions{ExpectedEpoch: replica.NoEpoch}); err != nil {
+		t.Fatal(err)
+	}
+	r := &Records{Partitions: s, Internal: func(string) bool { return false }}
+	del := func(timeout int32) kmsg.DeleteRecordsResponseTopicPartition {
+		resp, err := r.delete(context.Background(), &Call{}, &kmsg.DeleteRecordsRequest{TimeoutMillis: timeout, Topics: []kmsg.DeleteRecordsRequestTopic{
+			{Topic: "t", Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: 1}}}}})
+		if err != nil {
+			t.Error(err)
+		}
+		return resp.(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0]
+	}
+	if got := del(1); got.ErrorCode != kerr.RequestTimedOut.Code || got.LowWatermark != -1 {
+		t.Errorf("before the flush: %+v", got)
+	}
+	answer := make(chan kmsg.DeleteRecordsResponseTopicPartition)
+	go func() { answer <- del(60_000) }()
+	for p.Status().Waiting == 0 {
+		select {
+		case got := <-answer:
+			close(flush)
+			t.Fatalf("answered before the flush: %+v", got)
+		default:
+			runtime.Gosched()
+		}
+	}
+	close(flush)
+	if got := <-answer; got.ErrorCode != 0 || got.LowWatermark != 1 {
+		t.Errorf("after the flush: %+v", got)
 	}
 }
 

@@ -110,24 +110,29 @@ func (n *Node) register(ctx context.Context) error {
 		d.SetBrokerEpoch(epoch)
 	}
 	n.table.Strays(n.image.Load(), metadataLog)
-	n.flushRecovered()
 	// What lost its tail in an unclean stop gets its new leader epoch before
 	// the first client asks, so that none has to retry.
 	if err := n.raiser.raise(ctx, n.uplink); err != nil {
 		return err
 	}
 	n.raiser.start(n.uplink)
+	n.flushRecovered()
 	return nil
 }
 
-// flushRecovered makes durable what was recovered after a kill, so that the
-// first client finds high watermarks where the last one saw them. Logs that
-// wait are flushed by one commit for each directory.
+// flushRecovered makes durable what recovery found, before the first client
+// asks: until then the high watermark would be behind what was told before an
+// unclean stop.
 func (n *Node) flushRecovered() {
+	var behind []*storage.Log
 	for _, p := range n.table.All() {
-		if l := p.Log(); l != nil && l.Config().Durable {
-			_ = l.Flush(true) // a directory that fails is told by its event
+		if l := p.Log(); l != nil && l.Flushed() < l.End() && l.Config().Durable {
+			behind = append(behind, l)
+			_ = l.Flush(false) // a directory that fails says so by an event
 		}
+	}
+	for _, l := range behind {
+		_ = l.Flush(true) // as above
 	}
 }
 

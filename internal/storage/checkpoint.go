@@ -17,7 +17,7 @@ import (
 	"gregor/internal/vfs"
 )
 
-// Kafka's small text files; docs/formats/checkpoints.md draws them.
+// Kafka's small text files; docs/formats/log-directory.md draws them.
 const (
 	metaPropertiesName   = "meta.properties"
 	cleanShutdownName    = ".kafka_cleanshutdown"

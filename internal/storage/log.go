@@ -24,8 +24,9 @@ import (
 
 // Log is one partition's log.
 //
-// Concurrency: mu is a leaf lock for offset assignment, the write and what
-// changes segments; no sync happens beneath it. Readers take the segment list
+// Concurrency: mu is for offset assignment, the write and what changes
+// segments; beneath it stand only locks of this room (docs/architecture/locks.md),
+// and no sync happens. Readers take the segment list
 // by pointer and the offsets by atomics. A log found after a clean stop is
 // asleep: it knows its offsets from the catalogue and touches the disk at the
 // first append or read (wake).
