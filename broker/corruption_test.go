@@ -211,7 +211,7 @@ func (im images) checkAll(ctx context.Context, t *testing.T, b *broker.Broker, d
 		t.Fatalf("end %+v, %v", e, err)
 	}
 	if len(damaged) == 0 {
-		for o := range int64(bitBatches) {
+		for o := int64(0); o < bitBatches; o += 5 {
 			l, err := admin.ListOffsetsAfterMilli(ctx, im.began+o*1000, "t")
 			if err != nil || l["t"][0].Offset != o || l["t"][0].Err != nil {
 				t.Fatalf("by time %d: %+v, %v", o, l["t"][0], err)
@@ -322,7 +322,7 @@ func (im images) flipAll(ctx context.Context, t *testing.T, image string, seed u
 	}
 	// The leader epoch is the one field that nothing in the format covers, in
 	// Kafka as here: the batch is served, and all goes on.
-	for _, n := range []int64{0, 17, base(logs[1]) - 1, base(logs[1]), base(logs[2]) + 5, bitBatches - 1} {
+	for _, n := range []int64{0, base(logs[1]) - 1, base(logs[2]), bitBatches - 1} {
 		t.Run(fmt.Sprintf("leader epoch of offset %d", n), func(t *testing.T) {
 			t.Parallel()
 			dir := copyOf(t, image)
@@ -364,7 +364,7 @@ func (im images) flipAll(ctx context.Context, t *testing.T, image string, seed u
 			t.Logf("%s: not there yet", pattern)
 			continue
 		}
-		for round := range fromEnv("FLIPS", 2) {
+		for round := range fromEnv("FLIPS", 1) {
 			t.Run(fmt.Sprintf("%s %d", pattern, round), func(t *testing.T) {
 				t.Parallel()
 				dir := copyOf(t, image)
@@ -393,7 +393,7 @@ func (im images) flipAll(ctx context.Context, t *testing.T, image string, seed u
 	t.Run("metadata log", func(t *testing.T) {
 		t.Parallel()
 		random := rand.New(rand.NewPCG(seed, 3))
-		for round := range fromEnv("FLIPS", 3) {
+		for round := range fromEnv("FLIPS", 2) {
 			dir := copyOf(t, image)
 			logs := found(t, dir, "__cluster_metadata-0/*.log")
 			info, err := os.Stat(logs[0])
