@@ -22,7 +22,7 @@ race: ## the tests under the race detector
 
 .PHONY: lint
 lint: ## go vet, golangci-lint and the arrows
-	$(GO) vet ./... && golangci-lint run ./... && $(GO) test -count=1 ./docs/architecture
+	$(GO) vet ./... && golangci-lint run --allow-parallel-runners ./... && $(GO) test -count=1 ./docs/architecture
 
 .PHONY: arrows
 arrows: ## each package's imports of ours, its files and lines

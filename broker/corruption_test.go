@@ -123,7 +123,7 @@ func rawClient(t testing.TB, addr string) *kgo.Client {
 func fetchOne(ctx context.Context, t testing.TB, c *kgo.Client, offset int64) ([]byte, error) {
 	t.Helper()
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxBytes, req.MinBytes, req.MaxWaitMillis, req.SessionEpoch = 1, 1, 0, -1
+	req.MaxBytes, req.MinBytes, req.MaxWaitMillis, req.SessionEpoch = 1, 1, 10_000, -1
 	part := kmsg.NewFetchRequestTopicPartition()
 	part.FetchOffset, part.PartitionMaxBytes = offset, 1
 	topic := kmsg.NewFetchRequestTopic()

@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
+
+// longest is room for the longest line: the time zones are one string of more
+// than a megabyte, beyond what producers and topics allow by default.
+const longest = 4 << 20
 
 func main() {
 	broker := flag.String("broker", "127.0.0.1:9092", "where Gregor (or any Kafka) listens")
@@ -49,12 +54,12 @@ func main() {
 
 func run(ctx context.Context, broker, dir string) error {
 	topic := fmt.Sprintf("lines-%d", time.Now().Unix())
-	producer, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.DefaultProduceTopic(topic))
+	producer, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchMaxBytes(longest))
 	if err != nil {
 		return err
 	}
 	defer producer.Close()
-	if _, err := kadm.NewClient(producer).CreateTopic(ctx, 6, 1, nil, topic); err != nil {
+	if _, err := kadm.NewClient(producer).CreateTopic(ctx, 6, 1, map[string]*string{"max.message.bytes": kadm.StringPtr(strconv.Itoa(longest))}, topic); err != nil {
 		return fmt.Errorf("create topic %s at %s: %w", topic, broker, err)
 	}
 

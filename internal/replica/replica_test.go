@@ -505,6 +505,46 @@ func TestFullDiskIsRetriedAndReadsGoOn(t *testing.T) {
 	w.stop()
 }
 
+// A topic that is made while the disk is full works once there is room, without
+// a restart; one that is deleted meanwhile is not opened any more.
+func TestTopicMadeOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	f := vfs.NewFaulty(vfs.NewMem())
+	w := begin(t, f, 1)
+	w.produce(w.topic(1, "old", 1, nil)[0], records(t, 0, 1), -1)
+	f.Limit(0)
+	for id, name := range map[byte]string{2: "new", 3: "gone"} {
+		w.configs[name] = w.configs["old"]
+		err := w.apply(meta.TopicRecord{Name: name, ID: meta.UUID{id}}, meta.PartitionRecord{Topic: meta.UUID{id}, Index: 0, Partition: ledBy(1, 0)})
+		if !errors.Is(err, storage.ErrNoSpace) {
+			t.Fatalf("a log was made on a full disk: %v", err)
+		}
+	}
+	p := w.table.Named("new", 0)
+	w.table.Tick(time.Now())
+	_, err := p.Append(records(t, 0, 1), -1, AppendOptions{ExpectedEpoch: NoEpoch})
+	wantCode(t, "append without a log", err, kerr.KafkaStorageError)
+	w.elect(2, 1, 1)
+	if err := w.apply(meta.RemoveTopicRecord{ID: meta.UUID{3}}); err != nil {
+		t.Fatal(err)
+	}
+	f.Limit(-1)
+	w.table.Tick(time.Now())
+	if r := w.produce(p, records(t, 0, 2), -1); r.BaseOffset != 0 || r.LeaderEpoch != 1 {
+		t.Errorf("with room again: %+v", r)
+	}
+	if got, err := readAll(p, 0, ReadUncommitted); err != nil || len(got) != 2 {
+		t.Errorf("reading it: %v, %v", got, err)
+	}
+	if s := p.Status(); s.Offline || !s.Leads {
+		t.Errorf("%+v", s)
+	}
+	if w.table.Named("gone", 0) != nil || len(w.table.late) != 0 {
+		t.Error("the deleted topic is still waited for")
+	}
+	w.stop()
+}
+
 func TestFailedSyncTakesTheDirectoryOffline(t *testing.T) {
 	t.Parallel()
 	h := newHeldSyncs()

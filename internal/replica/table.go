@@ -66,6 +66,11 @@ type Table struct {
 	ids    map[meta.UUID]*topic
 	byLog  map[*storage.Log]*Partition
 
+	// applying is held by Apply and while Tick opens what Apply had no room
+	// for; before mu. It guards late.
+	applying sync.Mutex
+	late     map[*Partition]*late
+
 	failMu  sync.Mutex     // guards closed; a leaf
 	closed  bool           // no more of those
 	failing sync.WaitGroup // goroutines that take a failed directory's partitions offline
@@ -87,6 +92,7 @@ func NewTable(c Config) *Table {
 	return &Table{
 		config: c, found: map[storage.Name]bool{}, unclean: map[*storage.Dir]bool{},
 		topics: map[string]*topic{}, ids: map[meta.UUID]*topic{}, byLog: map[*storage.Log]*Partition{},
+		late: map[*Partition]*late{},
 	}
 }
 
@@ -189,9 +195,11 @@ func (t *Table) ofLog(l *storage.Log) *Partition {
 
 // Apply carries out what metadata says: it creates, deletes and configures
 // partitions and begins or ends leading them. A partition whose log cannot be
-// opened is hosted offline. The error joins what went wrong; everything else
-// was done all the same.
+// opened is hosted offline; where only room was missing, Tick tries again. The
+// error joins what went wrong; everything else was done all the same.
 func (t *Table) Apply(d *meta.Delta) error {
+	t.applying.Lock()
+	defer t.applying.Unlock()
 	now := time.Now()
 	var errs []error
 	// What goes, goes first: a topic made anew needs the name on disk.
@@ -228,6 +236,9 @@ func (t *Table) Apply(d *meta.Delta) error {
 				if o.err != nil {
 					errs = append(errs, o.err)
 				}
+			}
+			if l := t.late[p]; l != nil {
+				l.meta = pc.New
 			}
 			if err := p.become(pc.New, t.config.NodeID, now); err != nil {
 				errs = append(errs, err)
@@ -419,15 +430,16 @@ func (t *Table) host(mt *meta.Topic, i int32, m *meta.Partition, o *opening) *Pa
 	p := &Partition{table: t, topic: mt.Name, id: mt.ID, index: i, lostTail: -1}
 	p.config.Store(o.config)
 	p.role.Store(&role{epoch: -1, refusal: kerr.NotLeaderForPartition})
+	// A log that must have been there and is made anew has lost its tail.
+	gone := o.dir != nil && !t.settled.Load() && t.unclean[o.dir] && !t.found[o.name]
 	if log := o.log; log == nil {
 		p.offline = true
 		p.role.Store(&role{epoch: -1, refusal: kerr.KafkaStorageError})
-	} else {
-		p.log.Store(log)
-		gone := !t.settled.Load() && t.unclean[log.Dir()] && !t.found[log.Name()]
-		if gone || log.Recovery().LostTail {
-			p.lostTail = max(log.LatestEpoch(), m.LeaderEpoch)
+		if errors.Is(o.err, storage.ErrNoSpace) {
+			t.late[p] = &late{o, m, gone}
 		}
+	} else {
+		p.attach(log, m, gone)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -447,6 +459,50 @@ func (t *Table) host(mt *meta.Topic, i int32, m *meta.Partition, o *opening) *Pa
 	return p
 }
 
+// late is a partition whose log could not be made, because the disk was full.
+type late struct {
+	opening *opening
+	meta    *meta.Partition // as it is now
+	gone    bool
+}
+
+// openLate makes the logs for which there was no room.
+func (t *Table) openLate(now time.Time) {
+	t.applying.Lock()
+	defer t.applying.Unlock()
+	for p, l := range t.late {
+		o := l.opening
+		o.config, o.err = p.config.Load(), nil
+		o.open()
+		if errors.Is(o.err, storage.ErrNoSpace) {
+			continue
+		}
+		delete(t.late, p)
+		if o.err != nil {
+			continue // the directory has failed, which its event told
+		}
+		t.mu.Lock()
+		t.byLog[o.log] = p
+		t.mu.Unlock()
+		p.mu.Lock()
+		p.attach(o.log, l.meta, l.gone)
+		p.offline = false
+		p.mu.Unlock()
+		if err := p.become(l.meta, t.config.NodeID, now); err != nil {
+			p.failed(err)
+		}
+		t.askForEpoch(p, l.meta)
+	}
+}
+
+// attach gives the partition its log, before anybody can ask for it.
+func (p *Partition) attach(log *storage.Log, m *meta.Partition, gone bool) {
+	p.log.Store(log)
+	if gone || log.Recovery().LostTail {
+		p.lostTail = max(log.LatestEpoch(), m.LeaderEpoch)
+	}
+}
+
 // drop ends the hosting of a partition and removes its log.
 func (t *Table) drop(mt *meta.Topic, i int32, refusal *kerr.Error) error {
 	t.mu.Lock()
@@ -464,6 +520,7 @@ func (t *Table) drop(mt *meta.Topic, i int32, refusal *kerr.Error) error {
 	log := p.log.Load()
 	delete(t.byLog, log)
 	t.mu.Unlock()
+	delete(t.late, p)
 
 	p.close(refusal)
 	if log == nil {
@@ -503,9 +560,11 @@ func (t *Table) Strays(img *meta.Image, except ...storage.Name) {
 	}
 }
 
-// Tick proposes to drop replicas that lag, and asks again for leader epochs
-// that have not come. Call it every half of Config.MaxLag.
+// Tick proposes to drop replicas that lag, asks again for leader epochs that
+// have not come, and makes logs for which there was no room. Call it every half
+// of Config.MaxLag.
 func (t *Table) Tick(now time.Time) {
+	t.openLate(now)
 	for _, p := range t.All() {
 		p.mu.Lock()
 		if p.leader != nil {
