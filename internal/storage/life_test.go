@@ -759,3 +759,33 @@ func TestFirstFileStays(t *testing.T) {
 		t.Fatal("no clone kept anything, so the test sees nothing")
 	}
 }
+
+// TestOldRecordsOnce: a producer of records with old timestamps that tries its
+// last batch again after a kill is known.
+func TestOldRecordsOnce(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	made := func() batch.View {
+		b := batch.NewBuilder(batch.None)
+		b.SetProducer(7, 0, 0)
+		b.Append(1_000_000, nil, []byte("old"))
+		v, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(batch.View(nil), v...)
+	}
+	d, l := openOne(t, mem, LogConfig{Durable: true})
+	if _, err := l.Append(made(), Append{LeaderEpoch: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Flush(true); err != nil {
+		t.Fatal(err)
+	}
+	d.Abandon()
+	d, l = openOne(t, mem, LogConfig{Durable: true})
+	if a, err := l.Append(made(), Append{LeaderEpoch: 1}); err != nil || !a.Duplicate || a.First != 0 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	d.Abandon()
+}

@@ -5,7 +5,6 @@ package storage
 import (
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"gregor/internal/batch"
 	"gregor/internal/storage/producer"
@@ -271,7 +270,9 @@ func (r *recovering) finish(start int64) error {
 	}
 	l.adopt(r.segs, min(start, r.end), r.end)
 	l.mu.Lock()
-	r.table.Expire(time.Now().UnixMilli(), l.expiryMillis())
+	// Differs from Kafka: nobody expires here, for the times are the records'
+	// own, and a producer of old records may be about to try its last batch
+	// again. Retention expires those that are not heard of.
 	l.producers = r.table
 	l.noteUnstableLocked()
 	// What was found may be in the page cache only: the first commit makes it
