@@ -46,9 +46,9 @@ interop: ## real foreign clients and Kafka's own tools against gregor
 	./interop/run
 
 .PHONY: soak
-soak: ## what takes too long for CI: an hour of simulations, and kill -9
+soak: ## what takes too long for CI: an hour of simulations, kill -9, flipped bits
 	SEEDS=$${SEEDS:-50000} $(MAKE) sim
-	KILLS=$${KILLS:-50} $(GO) test -count=1 -timeout 60m -run Kill ./broker/...
+	KILLS=$${KILLS:-50} FLIPS=$${FLIPS:-20} $(GO) test -count=1 -timeout 60m -run 'Kill|Flipped' ./broker/...
 
 .PHONY: bench
 bench: ## kbench's workloads against bin/gregor (see bench/README.md)

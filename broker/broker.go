@@ -90,6 +90,9 @@ func (b *Broker) Err() error { return b.node.Err() }
 // Addr is where the first listener listens, as host:port.
 func (b *Broker) Addr() string { return b.node.Addr("") }
 
+// Listening are all the addresses that are bound, as NAME://host:port.
+func (b *Broker) Listening() []string { return b.node.Listening() }
+
 // Advertised are the addresses that clients are told, as NAME://host:port.
 func (b *Broker) Advertised() []string {
 	var out []string

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,10 +29,12 @@ var classes = map[string]string{
 	"kafka-cluster":             "org.apache.kafka.tools.ClusterTool",
 	"kafka-client-metrics":      "org.apache.kafka.tools.ClientMetricsCommand",
 	"kafka-storage":             "kafka.tools.StorageTool",
+	"kafka-features":            "org.apache.kafka.tools.FeatureCommand",
+	"kafka-delete-records":      "org.apache.kafka.tools.DeleteRecordsCommand",
 }
 
 // lines run in order; @ stands for --bootstrap-server and its address, % for a
-// word of the tool's own. Otherwise each line changes nothing the second time,
+// word of the tool's own, $deletions for a file of offsets. Otherwise each line changes nothing the second time,
 // or ends in the same refusal, since both tools run it.
 const lines = `
 kafka-storage version-mapping
@@ -80,6 +83,20 @@ kafka-cluster cluster-id
 kafka-client-metrics @ --alter --name interop --interval 5000
 kafka-client-metrics @ --describe --name interop
 kafka-client-metrics @ --list
+kafka-features @ describe
+kafka-features version-mapping
+kafka-features feature-dependencies --feature transaction.version=2
+kafka-features @ upgrade --feature nope=1
+kafka-configs @ --alter --entity-type brokers --entity-name 1 --add-config log.cleaner.threads=2
+kafka-configs @ --describe --entity-type brokers --entity-name 1
+kafka-configs @ --alter --entity-type brokers --entity-name 1 --delete-config background.threads
+kafka-configs @ --alter --entity-type brokers --entity-name 1 --add-config log.cleaner.threads=many
+kafka-delete-records @ --offset-json-file $deletions
+kafka-get-offsets @ --topic interop-tools --time -2
+kafka-topics @ --alter --topic interop-% --partitions 4
+kafka-topics @ --describe --topic interop-tools --topic-id nope
+kafka-topics @ --delete --topic interop-%
+kafka-consumer-groups @ --describe --all-groups --offsets
 `
 
 // ended is what a command left.
@@ -131,10 +148,14 @@ func TestTools(t *testing.T) {
 	// Made beforehand: the tool that makes it says so, the second does not.
 	tool(t, "", cache("gregor"), "kafka-topics", "--bootstrap-server", broker, "--create", "--topic", "interop-tools",
 		"--partitions", "3", "--config", "retention.ms=600000").good(t)
+	deletions := filepath.Join(t.TempDir(), "deletions.json")
+	if err := os.WriteFile(deletions, []byte(`{"version":1,"partitions":[{"topic":"interop-tools","partition":0,"offset":-1}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for line := range strings.SplitSeq(strings.TrimSpace(lines), "\n") {
 		t.Run(line, func(t *testing.T) {
 			words := func(own string) []string {
-				return strings.Fields(strings.NewReplacer("@", "--bootstrap-server "+broker, "%", own).Replace(line))
+				return strings.Fields(strings.NewReplacer("@", "--bootstrap-server "+broker, "%", own, "$deletions", deletions).Replace(line))
 			}
 			const in = "a\t1\nb\t2\nc\t3\n"
 			args := words("kafka")

@@ -83,6 +83,11 @@ func (c *client) admin(ctx context.Context, do func(context.Context, *kadm.Clien
 // inWords says what went wrong to somebody who does not know the protocol.
 func (c *client) inWords(err error) error {
 	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" {
+		for _, addr := range strings.Split(c.brokers, ",") {
+			if dialCheck(context.Background(), "", addr).State == sound {
+				return fmt.Errorf("%s answers, but an address that it advertises does not (%w). See advertised.listeners, and gregor doctor", addr, dial)
+			}
+		}
 		return fmt.Errorf("no broker answers at %s. Is one running (gregor server), and is this its address (--brokers)? gregor doctor looks closer", c.brokers)
 	}
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {

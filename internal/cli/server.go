@@ -79,7 +79,7 @@ func startAdvice(err error) error {
 // announce says what an operator, and whoever cannot connect, wants to know.
 func announce(w io.Writer, b *broker.Broker, took time.Duration) {
 	fmt.Fprintf(w, "Gregor %s started in %d ms\n", Version, took.Milliseconds())
-	fmt.Fprintf(w, "  listens on     %s\n", b.Addr())
+	fmt.Fprintf(w, "  listens on     %s\n", strings.Join(b.Listening(), ", "))
 	fmt.Fprintf(w, "  tells clients  %s\n", strings.Join(b.Advertised(), ", "))
 	for _, d := range b.Dirs() {
 		if abs, err := filepath.Abs(d); err == nil {

@@ -39,6 +39,15 @@ func (n *Node) Addr(listener string) string {
 	return ""
 }
 
+// Listening are the addresses that are bound, as NAME://host:port.
+func (n *Node) Listening() []string {
+	var out []string
+	for _, b := range n.listeners {
+		out = append(out, b.name+"://"+b.Addr().String())
+	}
+	return out
+}
+
 // Advertised is what clients are told, with the ports that the system chose.
 func (n *Node) Advertised() []config.Endpoint { return n.resolve(n.live.Broker().Advertised) }
 

@@ -106,3 +106,44 @@ func TestStartServeStopStart(t *testing.T) {
 		})
 	}
 }
+
+// TestHighWatermarksAfterKill: the first client after a kill finds high
+// watermarks at the ends of the logs, though nothing says that they are
+// durable and the disk is slow.
+func TestHighWatermarksAfterKill(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	mem := vfs.NewMem()
+	n := start(t, mem, "/data", "metadata.log.dir=/meta")
+	c := client(t, n, kgo.DefaultProduceTopic("t"))
+	if _, err := kadm.NewClient(c).CreateTopic(ctx, 3, 1, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if err := c.ProduceSync(ctx, kgo.StringRecord("x")).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Close()
+	mem.Kill()
+	n.Kill()
+	if err := mem.Remove("/data/gregor-durable-points"); err != nil {
+		t.Fatal(err)
+	}
+	slow := vfs.NewFaulty(mem)
+	for _, path := range []string{"/data", "/data/*/*"} { // the metadata's disk is fast, so nothing else waits
+		slow.Add(vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncFS, Path: path, Before: func(vfs.Call) { time.Sleep(100 * time.Millisecond) }})
+	}
+	n = start(t, slow, "/data", "metadata.log.dir=/meta")
+	records := int64(0)
+	for _, p := range n.table.All() {
+		if hw, end := p.HighWatermark(), p.LogEnd(); hw != end {
+			t.Errorf("%s-%d: high watermark %d, log end %d", p.Topic(), p.Index(), hw, end)
+		}
+		records += p.LogEnd()
+	}
+	if records < 10 {
+		t.Errorf("%d records", records)
+	}
+	stop(t, n)
+}

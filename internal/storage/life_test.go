@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -714,4 +715,47 @@ func TestDeletedIsClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestFirstFileStays: a power cut at the first roll, before anything was
+// committed, may take data but never the first file and not the second: the
+// log would begin in its middle.
+func TestFirstFileStays(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	random := rand.New(rand.NewPCG(1, 2))
+	var clones []*vfs.Mem
+	d := openTestDir(t, mem, "/data", Events{Rolled: func(*Log, int64) {
+		for range 100 {
+			clones = append(clones, mem.CrashClone(random.Int64N))
+		}
+	}})
+	l, err := d.Open(Name{"t", 0}, testID, LogConfig{Create: true, SegmentBytes: 1500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(clones) == 0 {
+		if _, err := l.Append(testBatch(2, simNow, 60), Append{LeaderEpoch: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Abandon()
+	kept := 0
+	for _, c := range clones {
+		d := openTestDir(t, c, "/data", Events{})
+		l, err := d.Open(Name{"t", 0}, testID, LogConfig{Create: true, SegmentBytes: 1500})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Start() != 0 {
+			t.Fatalf("the log begins at %d", l.Start())
+		}
+		if l.End() > 0 {
+			kept++
+		}
+		d.Abandon()
+	}
+	if kept == 0 {
+		t.Fatal("no clone kept anything, so the test sees nothing")
+	}
 }

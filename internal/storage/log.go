@@ -494,6 +494,14 @@ func (l *Log) rollLocked(base int64) error {
 		return nil
 	}
 	cfg := l.cfg.Load()
+	if all := *l.segs.Load(); l.isNew.Load() && len(all) == 1 && l.flushed.Load() <= all[0].Base() {
+		// Were the first file's name lost in a power cut and the second's not,
+		// nothing would show that the log had begun before it.
+		if err := l.dir.fs.SyncDir(l.path); err != nil {
+			l.dir.fail(fmt.Errorf("sync %s: %w", l.path, err))
+			return l.dir.Err()
+		}
+	}
 	s, err := segment.Create(l.dir.segmentConfig(l, cfg), l.path, base, "")
 	if err != nil {
 		if vfs.IsNoSpace(err) {

@@ -102,7 +102,7 @@ def admin():
         step("exists", False)
     except TopicAlreadyExistsError:
         step("exists", True)
-    p = KafkaProducer(**BASE)
+    p = KafkaProducer(**BASE, acks="all")
     for i in range(10):
         p.send(topic, payload(i, 50), partition=0)
     p.flush()

@@ -248,7 +248,11 @@ func (d *dialComplaints) OnBrokerConnect(m kgo.BrokerMetadata, _ time.Duration, 
 		return
 	}
 	d.last = time.Now()
-	d.e.complain("Cannot connect to %s:%d (%s); trying again.", m.Host, m.Port, err)
+	if m.NodeID < 0 { // an address that the user gave
+		d.e.complain("Cannot connect to %s:%d (%s); trying again.", m.Host, m.Port, err)
+		return
+	}
+	d.e.complain("Cannot connect to %s:%d, which broker %d advertises (%s); trying again. Is its advertised.listeners right?", m.Host, m.Port, m.NodeID, err)
 }
 
 // brokerError is an error code of an answer with the broker's own words.

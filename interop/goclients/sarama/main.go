@@ -200,6 +200,7 @@ func admin(a Args) {
 	Step("exists", errors.Is(err, sarama.ErrTopicAlreadyExists))
 	c := config()
 	c.Producer.Partitioner = sarama.NewManualPartitioner
+	c.Producer.RequiredAcks = sarama.WaitForAll // so that the end below counts every record
 	p, err := sarama.NewSyncProducer([]string{a["bootstrap"]}, c)
 	Must(err)
 	for i := range 10 {
