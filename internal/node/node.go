@@ -41,8 +41,6 @@ type Config struct {
 	// Around wraps the handler of all requests; nil leaves it. Tests put
 	// faults there.
 	Around func(wire.Handler) wire.Handler
-	// Version is told to operators.
-	Version string
 }
 
 // Node is one broker and controller. Start it once; Close or Kill it once.
