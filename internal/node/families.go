@@ -47,6 +47,6 @@ func (n *Node) buildAPI() error {
 		}).Routes(),
 	}
 	var err error
-	n.api, err = api.New(api.Config{Memory: n.memory, Failed: failed}, families...)
+	n.api, err = api.New(api.Config{Memory: n.memory, Failed: failed, Inner: n.inner}, families...)
 	return err
 }
