@@ -32,7 +32,7 @@ func (n *Node) buildAPI() error {
 		(&api.Records{Partitions: here, Internal: config.IsInternal}).Routes(),
 		(&api.Producers{Partitions: here, IDs: n.ids, ValidName: plan.CheckName}).Routes(),
 		(&api.LogDirs{Partitions: here, Hosted: n.table}).Routes(),
-		(&api.Elections{Image: n.Image, Controller: n.uplink}).Routes(),
+		(&api.Elections{Controller: n.uplink}).Routes(),
 		(&api.Metadata{
 			Images: n, Creator: n.topics, NodeID: b.NodeID,
 			DescribeLimit: func() int { return n.live.Broker().MaxPartitionsDescribed },
