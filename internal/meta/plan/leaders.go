@@ -172,36 +172,3 @@ func RaiseLeaderEpochs(img *meta.Image, broker int32, brokerEpoch int64, asked [
 	}
 	return records, nil
 }
-
-// ListReassignments answers which partitions are being moved; asking nil means
-// all.
-func ListReassignments(img *meta.Image, req *kmsg.ListPartitionReassignmentsRequest) *kmsg.ListPartitionReassignmentsResponse {
-	resp := req.ResponseKind().(*kmsg.ListPartitionReassignmentsResponse)
-	list := func(topic *meta.Topic, wanted func(int32) bool) {
-		if topic == nil {
-			return
-		}
-		t := kmsg.NewListPartitionReassignmentsResponseTopic()
-		t.Topic = topic.Name
-		for i, p := range topic.Partitions() {
-			if len(p.Adding)+len(p.Removing) == 0 || !wanted(i) {
-				continue
-			}
-			a := kmsg.NewListPartitionReassignmentsResponseTopicPartition()
-			a.Partition, a.Replicas, a.AddingReplicas, a.RemovingReplicas = i, p.Replicas, p.Adding, p.Removing
-			t.Partitions = append(t.Partitions, a)
-		}
-		if len(t.Partitions) > 0 {
-			resp.Topics = append(resp.Topics, t)
-		}
-	}
-	if req.Topics == nil {
-		for t := range img.Topics() {
-			list(t, func(int32) bool { return true })
-		}
-	}
-	for _, asked := range req.Topics {
-		list(img.Topic(asked.Topic), func(i int32) bool { return slices.Contains(asked.Partitions, i) })
-	}
-	return resp
-}

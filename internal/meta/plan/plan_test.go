@@ -661,22 +661,6 @@ func TestUpdateFeatures(t *testing.T) {
 	}
 }
 
-func TestListReassignments(t *testing.T) {
-	t.Parallel()
-	img := cluster(t, 2)
-	p := *img.Partition("wide", 0)
-	p.Adding = []int32{2}
-	img = with(t, img, meta.PartitionRecord{Topic: img.Topic("wide").ID, Index: 0, Partition: p})
-	req := kmsg.NewPtrListPartitionReassignmentsRequest()
-	if resp := ListReassignments(img, req); len(resp.Topics) != 1 || resp.Topics[0].Topic != "wide" || len(resp.Topics[0].Partitions) != 1 {
-		t.Errorf("all: %+v", resp.Topics)
-	}
-	req.Topics = []kmsg.ListPartitionReassignmentsRequestTopic{{Topic: "old", Partitions: []int32{0}}, {Topic: "none", Partitions: []int32{0}}, {Topic: "wide", Partitions: []int32{1}}}
-	if resp := ListReassignments(img, req); len(resp.Topics) != 0 {
-		t.Errorf("others: %+v", resp.Topics)
-	}
-}
-
 func BenchmarkCreateTopic(b *testing.B) {
 	img := cluster(b, 2)
 	req := kmsg.NewPtrCreateTopicsRequest()

@@ -149,6 +149,9 @@ func (u *Uplink) decide(img *meta.Image, req kmsg.Request) ([]meta.Record, kmsg.
 	case *kmsg.UnregisterBrokerRequest:
 		rs, err := plan.UnregisterBroker(img, req.BrokerID)
 		return rs, req.ResponseKind(), err
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		rs, resp := plan.AlterReassignments(img, req, u.env)
+		return rs, resp, nil
 	case *kmsg.ListPartitionReassignmentsRequest:
 		return nil, plan.ListReassignments(img, req), nil
 	}
