@@ -249,6 +249,15 @@ func (n *Node) Propose(group []*meta.Proposal) error { return n.do(func() { n.co
 // Membership is who votes; it never waits.
 func (n *Node) Membership() *Membership { return n.members.Load() }
 
+// Leader is the voter that leads, as far as this node knows; it never waits.
+func (n *Node) Leader() (Voter, bool) {
+	s := n.status.Load()
+	if s.Leader == raft.None || s.Leader == s.ID && n.disk.isStalled() {
+		return Voter{}, false
+	}
+	return n.members.Load().Voter(s.Leader)
+}
+
 // Step takes a message from another voter. One that is meant for another voter
 // (this node's directory was another once) is dropped.
 func (n *Node) Step(m *pb.Message) error {
