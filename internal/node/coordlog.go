@@ -21,8 +21,10 @@ type coordLog struct {
 
 var _ coord.Log = coordLog{}
 
-func (l coordLog) Append(batch []byte) (int64, error) {
-	r, err := l.p.Append(batch, -1, replica.AppendOptions{Origin: replica.FromCoordinator, ExpectedEpoch: l.epoch})
+func (l coordLog) Append(batch []byte, o coord.AppendOptions) (int64, error) {
+	r, err := l.p.Append(batch, -1, replica.AppendOptions{
+		Origin: replica.FromCoordinator, ExpectedEpoch: l.epoch, TxnVersion: o.TxnVersion,
+	})
 	if err != nil {
 		return 0, err
 	}

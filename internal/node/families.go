@@ -32,7 +32,7 @@ func (n *Node) buildAPI() error {
 		(&api.Records{Partitions: here, Internal: config.IsInternal}).Routes(),
 		(&api.Producers{Partitions: here, IDs: n.ids, ValidName: plan.CheckName}).Routes(),
 		(&api.LogDirs{Partitions: here, Hosted: n.table}).Routes(),
-		(&api.Elections{Image: n.Image, Controller: n.uplink}).Routes(),
+		(&api.Elections{Controller: n.uplink}).Routes(),
 		(&api.Metadata{
 			Images: n, Creator: n.topics, NodeID: b.NodeID,
 			DescribeLimit: func() int { return n.live.Broker().MaxPartitionsDescribed },
@@ -47,6 +47,6 @@ func (n *Node) buildAPI() error {
 		}).Routes(),
 	}
 	var err error
-	n.api, err = api.New(api.Config{Memory: n.memory, Failed: failed}, families...)
+	n.api, err = api.New(api.Config{Memory: n.memory, Failed: failed, Inner: n.inner}, families...)
 	return err
 }

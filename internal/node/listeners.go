@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 
 	"gregor/internal/config"
@@ -17,15 +18,27 @@ import (
 // bind takes the listeners' addresses. Connections queue up in the system's
 // backlog until serve.
 func (n *Node) bind(ctx context.Context) error {
-	var lc net.ListenConfig
+	listen := n.cfg.Listen
+	if listen == nil {
+		listen = func(ctx context.Context, addr string) (net.Listener, error) {
+			var lc net.ListenConfig
+			return lc.Listen(ctx, "tcp", addr)
+		}
+	}
 	for _, l := range n.live.Broker().Listeners {
-		nl, err := lc.Listen(ctx, "tcp", l.Addr())
+		nl, err := listen(ctx, l.Addr())
 		if err != nil {
 			return fmt.Errorf("listener %s: %w", l.Endpoint, err)
 		}
 		n.listeners = append(n.listeners, bound{nl, l.Name})
 	}
 	return nil
+}
+
+// inner tells whether nodes talk to each other over a listener.
+func (n *Node) inner(listener string) bool {
+	b := n.live.Broker()
+	return listener == b.InterBrokerListener || slices.Contains(b.ControllerListenerNames, listener)
 }
 
 // Addr is the address that a listener is bound to, "" when there is none of

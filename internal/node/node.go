@@ -38,6 +38,10 @@ type Config struct {
 	FS vfs.FS
 	// Log takes every line, whatever its level; nil drops them.
 	Log slog.Handler
+	// Listen and Dial are the network; nil is TCP. A simulation has one of its
+	// own.
+	Listen func(ctx context.Context, addr string) (net.Listener, error)
+	Dial   func(ctx context.Context, addr string) (net.Conn, error)
 	// Around wraps the handler of all requests; nil leaves it. Tests put
 	// faults there.
 	Around func(wire.Handler) wire.Handler

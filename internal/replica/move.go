@@ -334,9 +334,12 @@ func (m *movers) swap(v *move, buf *[]byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v.future.SetHighWatermark(p.hw.Load())
-	if p.leader != nil {
-		p.end = v.future.End()
+	p.end = v.future.End()
+	switch {
+	case p.leader != nil:
 		p.settle(p.leader.Wrote(p.end, v.future.Flushed(), p.now()))
+	case p.follower != nil:
+		p.flushedFollower()
 	}
 	return nil
 }

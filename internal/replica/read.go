@@ -31,7 +31,7 @@ func (p *Partition) movedFrom(log *storage.Log, err error) bool {
 }
 
 func (p *Partition) read(r ReadRequest) (Read, error) {
-	log, _, err := p.readable(r.CurrentLeaderEpoch, true)
+	log, _, err := p.readable(r.CurrentLeaderEpoch, !r.AnyReplica)
 	if err != nil {
 		return Read{HighWatermark: -1, LastStable: -1, LogStart: -1, LogEnd: -1}, err
 	}
@@ -59,6 +59,12 @@ func (p *Partition) read(r ReadRequest) (Read, error) {
 	}
 	if r.From < res.LogStart || r.From > res.LogEnd {
 		return res, &Error{kerr.OffsetOutOfRange, storage.ErrOffsetOutOfRange{Offset: r.From, Start: res.LogStart, End: res.LogEnd}}
+	}
+	if r.Follower != nil {
+		if err := p.heardOf(*r.Follower, r.From); err != nil {
+			return res, err
+		}
+		res.HighWatermark = p.hw.Load() // which this may have moved
 	}
 	if r.From >= res.Bound || r.MaxBytes <= 0 && !r.MinOne {
 		return res, nil

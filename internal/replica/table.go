@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -38,6 +39,7 @@ type Config struct {
 	// result is kept and never changed.
 	Topic  func(img *meta.Image, name string) *TopicConfig
 	MaxLag time.Duration // replica.lag.time.max.ms; 30 s
+	Fetch  FetchConfig   // how this node follows
 	// Events are told of what happens in the directories. The table takes
 	// what concerns it first.
 	Events storage.Events
@@ -59,9 +61,12 @@ type Table struct {
 	// found are the logs that directories had after an unclean stop. Until
 	// settled a partition that is not among them has lost its log, for new
 	// ones are not made yet.
-	found   map[storage.Name]bool
-	unclean map[*storage.Dir]bool
-	settled atomic.Bool
+	found    map[storage.Name]bool
+	fetchers *fetchers
+	cuts     atomic.Int64                    // numbers truncations, see partition.Life
+	brokers  atomic.Pointer[map[int32]int64] // epochs of those that are alive
+	unclean  map[*storage.Dir]bool
+	settled  atomic.Bool
 
 	mu     sync.RWMutex
 	topics map[string]*topic
@@ -94,11 +99,12 @@ type topic struct {
 func NewTable(c Config) *Table {
 	c.MaxLag = cmp.Or(c.MaxLag, 30*time.Second)
 	t := &Table{
-		config: c, found: map[storage.Name]bool{}, unclean: map[*storage.Dir]bool{},
+		config: c, fetchers: newFetchers(c.Fetch), found: map[storage.Name]bool{}, unclean: map[*storage.Dir]bool{},
 		topics: map[string]*topic{}, ids: map[meta.UUID]*topic{}, byLog: map[*storage.Log]*Partition{},
 		late: map[*Partition]*late{},
 	}
 	t.movers = newMovers(t)
+	t.brokers.Store(&map[int32]int64{})
 	return t
 }
 
@@ -208,6 +214,7 @@ func (t *Table) Apply(d *meta.Delta) error {
 	defer t.applying.Unlock()
 	now := time.Now()
 	var errs []error
+	t.learnBrokers(d, now)
 	// What goes, goes first: a topic made anew needs the name on disk.
 	for c := range d.TopicChanges() {
 		gone := c.New == nil || c.Recreated()
@@ -255,6 +262,48 @@ func (t *Table) Apply(d *meta.Delta) error {
 	t.configure(d, now)
 	return errors.Join(errs...)
 }
+
+// learnBrokers takes note of who is alive, and tells the partitions led here.
+func (t *Table) learnBrokers(d *meta.Delta, now time.Time) {
+	if len(d.Brokers) == 0 {
+		return
+	}
+	known := maps.Clone(*t.brokers.Load())
+	changed := false
+	for _, id := range d.Brokers {
+		epoch := partition.NoBroker
+		if b := d.New.Broker(id); b != nil && b.Active() {
+			epoch = b.Epoch
+		}
+		if was, ok := known[id]; id != t.config.NodeID && (!ok || was != epoch) {
+			known[id], changed = epoch, true
+		}
+	}
+	if !changed {
+		return
+	}
+	t.brokers.Store(&known)
+	for _, p := range t.All() {
+		p.mu.Lock()
+		if p.leader != nil {
+			p.knowBrokers(now)
+			p.publish()
+		}
+		p.mu.Unlock()
+	}
+}
+
+// brokerEpoch is the epoch of a broker that is alive, else partition.NoBroker.
+func (t *Table) brokerEpoch(id int32) int64 {
+	if e, ok := (*t.brokers.Load())[id]; ok {
+		return e
+	}
+	return partition.NoBroker
+}
+
+// Registered tells the epoch under which this node is registered. Before that
+// it does not fetch: no leader would know what to make of it.
+func (t *Table) Registered(epoch int64) { t.fetchers.registered(epoch) }
 
 // configure passes on changed settings: a topic's to that topic, the broker's
 // to all.
@@ -557,6 +606,7 @@ func (t *Table) dirFailed(dir string) {
 // waits is told. The directories are the caller's to close, afterwards.
 func (t *Table) Close() {
 	t.movers.close()
+	t.fetchers.close()
 	for _, p := range t.All() {
 		p.close(kerr.NotLeaderForPartition)
 	}

@@ -80,6 +80,11 @@ type ReadRequest struct {
 	// LastFetchedEpoch is the leader epoch of the record before From, NoEpoch:
 	// unknown. It finds logs that have diverged.
 	LastFetchedEpoch int32
+	// Follower is who reads, when it is a replica: it has everything below
+	// From. nil: a client, or a replica whose position was taken already.
+	Follower *FollowerPosition
+	// AnyReplica lets a follower answer (KIP-392).
+	AnyReplica bool
 }
 
 // Read is what a partition has for a reader. Slice.Release must be called once

@@ -21,6 +21,13 @@ func (l *Log) TruncateTo(off int64) error {
 		return err
 	}
 	if off >= l.end.Load() {
+		// An epoch that begins there has no record, and may be one that the
+		// leader never had.
+		l.mu.Lock()
+		if l.epochs.TruncateEnd(off) {
+			l.epochsDirty = true
+		}
+		l.mu.Unlock()
 		return nil
 	}
 	if off <= l.start.Load() {
