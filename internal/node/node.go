@@ -27,6 +27,7 @@ import (
 	"gregor/internal/quorum"
 	"gregor/internal/quorum/carrier"
 	"gregor/internal/quorum/founding"
+	"gregor/internal/quorum/observer"
 	"gregor/internal/replica"
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
@@ -65,6 +66,7 @@ type Node struct {
 	front     *front
 	meeting   atomic.Pointer[founding.Meeting]
 	carrier   *carrier.Carrier
+	observer  *observer.Observer
 	receiver  atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller
@@ -193,9 +195,7 @@ func (n *Node) Close(ctx context.Context) error {
 	if n.table != nil {
 		n.table.Close()
 	}
-	if n.carrier != nil {
-		n.carrier.Close()
-	}
+	n.disconnectQuorum()
 	if n.quorum != nil {
 		errs = append(errs, n.quorum.Close())
 	}
@@ -221,9 +221,7 @@ func (n *Node) Kill() {
 	if n.table != nil {
 		n.table.Close()
 	}
-	if n.carrier != nil {
-		n.carrier.Close()
-	}
+	n.disconnectQuorum()
 	if n.quorum != nil {
 		_ = n.quorum.Close() // its log was taken from under it
 	}
