@@ -16,7 +16,6 @@ func (n *Node) buildAPI() error {
 	failed := func(c *api.Call, err error) {
 		n.logs.Logger(logAPI).Error("a request failed", "key", c.Key, "version", c.Version, "client_id", c.ClientID, "error", err)
 	}
-	n.memory = api.NewMemory(0)
 	here := hosted{n.table, &n.image}
 	n.sessions = api.NewSessions(b.Fetch.SessionSlots)
 	n.groupAPI = &api.Groups{
@@ -45,8 +44,13 @@ func (n *Node) buildAPI() error {
 			Receiver: telemetryLog{n.logs.Logger(logClients)}, Subscriptions: n.telemetry.Load,
 			MaxBytes: b.TelemetryMaxBytes, NewID: newID,
 		}).Routes(),
+		n.quorumRoutes(),
 	}
 	var err error
 	n.api, err = api.New(api.Config{Memory: n.memory, Failed: failed, Inner: n.inner}, families...)
-	return err
+	if err != nil {
+		return err
+	}
+	n.front.build(n.api)
+	return nil
 }

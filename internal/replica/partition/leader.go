@@ -139,11 +139,12 @@ func (l *Leader) Changed(s State, now time.Time) Effects {
 	}
 	l.proposed = nil
 	l.adopt(s, now)
-	return l.advance(now)
+	return l.join(l.advance(now))
 }
 
 // Refused ends the proposal on its way, which the controller did not accept.
-// What it did accept comes through Changed.
+// What it did accept comes through Changed. It is not proposed again before
+// the next event: the reason may still hold.
 func (l *Leader) Refused(c *ISRChange, now time.Time) Effects {
 	if c != l.proposed {
 		return Effects{HW: l.hw}
@@ -191,19 +192,21 @@ func (l *Leader) Fetched(r Replica, at Position, now time.Time) (Effects, bool) 
 		p.life, p.end, p.flushed = at.Life, Unknown, Unknown
 	}
 	p.end = max(p.end, at.End)
-	p.flushed = max(p.flushed, min(at.Flushed, p.end))
+	p.flushed = max(p.flushed, min(at.Flushed, at.End))
 	return l.heard(p, now), true
 }
 
 // Flushed tells that r, in the life in which it fetched last, has flushed up
-// to flushed. News of another life is ignored.
-func (l *Leader) Flushed(r Replica, life Life, flushed int64, now time.Time) Effects {
+// to flushed, and so has written that much. It is false, and nothing has
+// changed, for news of another life: the fetch that began it is still to come,
+// or another has overtaken it.
+func (l *Leader) Flushed(r Replica, life Life, flushed int64, now time.Time) (Effects, bool) {
 	p := l.peer(r)
 	if p == nil || p.life != life || p.end == Unknown {
-		return Effects{HW: l.hw}
+		return Effects{HW: l.hw}, false
 	}
-	p.flushed = max(p.flushed, min(flushed, p.end))
-	return l.heard(p, now)
+	p.end, p.flushed = max(p.end, flushed), max(p.flushed, flushed)
+	return l.heard(p, now), true
 }
 
 // heard: p's position may have moved.
@@ -219,9 +222,22 @@ func (l *Leader) heard(p *peer, now time.Time) Effects {
 	if p.markAt.IsZero() {
 		p.markAt, p.markEnd = now, l.end
 	}
-	e := l.advance(now)
-	if l.proposed == nil && p.eligible() && !slices.Contains(l.state.ISR, p.id) && l.inSync(p) {
-		e.Propose = l.propose(append(slices.Clone(l.state.ISR), p.id))
+	return l.join(l.advance(now))
+}
+
+// join proposes to let in who is in sync and not a member.
+func (l *Leader) join(e Effects) Effects {
+	if l.proposed != nil {
+		return e
+	}
+	var in []Replica
+	for i := range l.peers {
+		if p := &l.peers[i]; p.eligible() && l.inSync(p) && !slices.Contains(l.state.ISR, p.id) {
+			in = append(in, p.id)
+		}
+	}
+	if len(in) > 0 {
+		e.Propose = l.propose(append(slices.Clone(l.state.ISR), in...))
 	}
 	return e
 }
@@ -240,11 +256,12 @@ func (l *Leader) Broker(r Replica, epoch int64, now time.Time) Effects {
 	if p := l.peer(r); p != nil {
 		p.broker = epoch
 	}
-	return l.advance(now)
+	return l.join(l.advance(now))
 }
 
 // Tick proposes to drop members that have not been caught up for longer than
-// Config.MaxLag. Kafka looks every half of that time.
+// Config.MaxLag, or else to let in who should have been. Kafka looks every half
+// of that time.
 func (l *Leader) Tick(now time.Time) Effects {
 	e := l.advance(now)
 	if l.proposed != nil {
@@ -256,9 +273,13 @@ func (l *Leader) Tick(now time.Time) Effects {
 	})
 	if len(keep) < len(l.state.ISR) {
 		e.Propose = l.propose(keep)
+		return e
 	}
-	return e
+	return l.join(e)
 }
+
+// IsReplica tells whether r is assigned the partition, and is not this node.
+func (l *Leader) IsReplica(r Replica) bool { return l.peer(r) != nil }
 
 // HW is the high watermark.
 func (l *Leader) HW() int64 { return l.hw }

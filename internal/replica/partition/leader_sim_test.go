@@ -217,7 +217,8 @@ func (s *sim) deliver(t *testing.T) {
 		lead := s.node(s.state.Leader)
 		if m.kind == "news" {
 			s.note("news of %d: flushed %d in life %v", m.from, m.pos.Flushed, m.pos.Life)
-			s.effects(t, s.leader.Flushed(m.from, m.pos.Life, m.pos.Flushed, s.now))
+			e, _ := s.leader.Flushed(m.from, m.pos.Life, m.pos.Flushed, s.now)
+			s.effects(t, e)
 			continue
 		}
 		// The log that asked may be cut by now; the epochs that it asked with

@@ -198,23 +198,23 @@ func TestLateMessagesTellNothing(t *testing.T) {
 		if e, ok := l.Fetched(2, Position{100, 100, old}, at(3)); ok || e.HW != 60 {
 			t.Errorf("a fetch of life %v counted: %+v", old, e)
 		}
-		if e := l.Flushed(2, old, 100, at(3)); e.HW != 60 {
+		if e, ok := l.Flushed(2, old, 100, at(3)); ok || e.HW != 60 {
 			t.Errorf("news of life %v counted: %+v", old, e)
 		}
 	}
-	if e := l.Flushed(2, now, 90, at(4)); e.HW != 90 || !e.Wake {
+	if e, ok := l.Flushed(2, now, 90, at(4)); !ok || e.HW != 90 || !e.Wake {
 		t.Errorf("%+v: news of the flush is as good as a fetch", e)
 	}
 	next := Life{Broker: 7, Cut: 3}
-	if e := l.Flushed(2, next, 100, at(5)); e.HW != 90 {
+	if e, ok := l.Flushed(2, next, 100, at(5)); ok || e.HW != 90 {
 		t.Errorf("%+v: no fetch of that life has come yet", e)
 	}
 	l.Fetched(2, Position{70, 70, next}, at(6))
 	if got := l.Reached(2); got != 70 {
 		t.Errorf("position %d after a truncation to 70", got)
 	}
-	if e := l.Flushed(2, next, 100, at(7)); e.HW != 90 || l.Reached(2) != 70 {
-		t.Errorf("%+v: flushed more than was written", e)
+	if e, ok := l.Flushed(2, next, 95, at(7)); !ok || e.HW != 95 || l.Reached(2) != 95 {
+		t.Errorf("%+v: news overtook the fetch that tells of the write", e)
 	}
 }
 
@@ -225,7 +225,7 @@ func TestNewsOfAFlushJoins(t *testing.T) {
 	if e := fetched(l, 2, 100, 50, at(1)); e.Propose != nil {
 		t.Fatalf("joined with 50 of 100 flushed: %+v", e)
 	}
-	e := l.Flushed(2, Life{Broker: 1}, 100, at(2))
+	e, _ := l.Flushed(2, Life{Broker: 1}, 100, at(2))
 	if e.Propose == nil || !slices.Equal(e.Propose.Epochs, []int64{NoBroker, 1}) {
 		t.Fatalf("%+v", e.Propose)
 	}
@@ -299,9 +299,8 @@ func TestFollower(t *testing.T) {
 	if e := f.Heard(90); e.HW != 80 || !e.Wake {
 		t.Errorf("%+v: only 80 is flushed", e)
 	}
-	f.Wrote(100, 100)
-	if e := f.Heard(90); e.HW != 90 {
-		t.Errorf("%+v", e)
+	if e := f.Wrote(100, 100); e.HW != 90 || !e.Wake {
+		t.Errorf("%+v: the flush lets it reach what it heard", e)
 	}
 	if cut, again := f.Diverged(4, 70, 4, 95); cut != 70 || again {
 		t.Errorf("cut %d, again %v", cut, again)
@@ -309,8 +308,21 @@ func TestFollower(t *testing.T) {
 	if cut, again := f.Diverged(4, 70, 3, 60); cut != 60 || !again {
 		t.Errorf("cut %d, again %v: epoch 4 is not known here", cut, again)
 	}
+	if cut, again := f.Diverged(4, 70, -1, -1); cut != 70 || !again {
+		t.Errorf("cut %d, again %v: no epoch is known here", cut, again)
+	}
 	f.Truncated(70)
-	if f.HW() != 70 {
-		t.Errorf("high watermark %d past the end 70", f.HW())
+	if f.HW() != 70 || f.Flushed() != 70 {
+		t.Errorf("high watermark %d, flushed %d past the end 70", f.HW(), f.Flushed())
+	}
+	if e := f.Wrote(80, 200); e.HW != 80 || f.Flushed() != 80 {
+		t.Errorf("%+v: flushed %d of 80", e, f.Flushed())
+	}
+	if e := f.Started(200); e.HW != 80 {
+		t.Errorf("%+v: past the end", e)
+	}
+	f.Restarted(500)
+	if f.HW() != 500 || f.Lag() != 0 {
+		t.Errorf("high watermark %d, lag %d", f.HW(), f.Lag())
 	}
 }
