@@ -3,6 +3,7 @@
 // Invariant: what clients were told is so. Records acknowledged at acks=all are
 // all there, once and in order; end offsets never fall; no reader is taken past
 // a record or back; commits of a group never go back. Package history judges.
+
 package sim
 
 import (

@@ -2,6 +2,7 @@
 
 // Invariant: the image at one version is the same on every node, for ever,
 // whatever was crashed or cut off in between.
+
 package sim
 
 import (

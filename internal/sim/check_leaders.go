@@ -2,6 +2,7 @@
 
 // Invariant: in one leader epoch of a partition the metadata name one leader,
 // and only that node ever leads in that epoch.
+
 package sim
 
 import "fmt"

@@ -4,6 +4,7 @@
 // same batches, byte for byte, for ever; offsets there are dense and leader
 // epochs never fall. Not for compacted topics, which replicas clean each in its
 // own time.
+
 package sim
 
 import (
@@ -73,9 +74,9 @@ func (c *logs) read(p partitionKey, r reader, l source, hw int64) error {
 		if err != nil {
 			return fmt.Errorf("%s: node %d cannot read offset %d below its high watermark %d: %w", p, r.id, at.offset, hw, err)
 		}
-		b, err := content(s)
-		if err != nil {
-			return nil // killed meanwhile: a disk does not fail where none of our faults make it
+		b, ok := content(s)
+		if !ok {
+			return nil // killed meanwhile: none of our faults makes a read fail
 		}
 		next, err := c.batches(p, r.id, b, at, hw)
 		if err != nil {
@@ -90,19 +91,19 @@ func (c *logs) read(p partitionKey, r reader, l source, hw int64) error {
 	return nil
 }
 
-func content(s storage.Slice) ([]byte, error) {
+func content(s storage.Slice) (b []byte, ok bool) {
 	if s.Release != nil {
 		defer s.Release()
 	}
 	if s.Bytes != nil {
-		return append([]byte(nil), s.Bytes...), nil
+		return append([]byte(nil), s.Bytes...), true
 	}
-	b := make([]byte, s.N)
+	b = make([]byte, s.N)
 	if s.N == 0 {
-		return b, nil
+		return b, true
 	}
 	_, err := s.File.ReadAt(b, s.Off)
-	return b, err
+	return b, err == nil
 }
 
 // batches compares a run of batches, the first of which holds at.

@@ -3,6 +3,7 @@
 // Invariant: within a leader epoch the high watermark never falls, and it
 // never passes what a running member of the in-sync set holds; on durable
 // topics, what it holds on disk.
+
 package sim
 
 import "fmt"
