@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -34,7 +33,6 @@ type Config struct {
 // Cluster is a cluster under test. Methods belong to the test's goroutine,
 // but for Client.
 type Cluster struct {
-	t        testing.TB
 	cfg      Config
 	net      *vnet.Net
 	random   *rand.Rand
@@ -47,18 +45,17 @@ type Cluster struct {
 	clients int
 }
 
-// Start boots every node and waits until all serve.
-func Start(t testing.TB, cfg Config) *Cluster {
-	t.Helper()
-	c := &Cluster{t: t, cfg: cfg, net: vnet.New(cfg.Seed), random: rand.New(rand.NewPCG(cfg.Seed, 1)), began: time.Now(), checks: newChecks()}
+// Start boots every node and waits until all serve. The cluster must be closed
+// even after an error.
+func Start(cfg Config) (*Cluster, error) {
+	c := &Cluster{cfg: cfg, net: vnet.New(cfg.Seed), random: rand.New(rand.NewPCG(cfg.Seed, 1)), began: time.Now(), checks: newChecks()}
 	for i := range cfg.Nodes {
 		c.machines = append(c.machines, newMachine(c, int32(i+1)))
 	}
 	for _, m := range c.machines {
 		m.boot()
 	}
-	c.AwaitUp(time.Minute)
-	return c
+	return c, c.AwaitUp(time.Minute)
 }
 
 // properties are what the nodes have in common.
@@ -83,17 +80,17 @@ func (c *Cluster) Addrs() []string {
 }
 
 // AwaitUp waits until every node that is not held down serves.
-func (c *Cluster) AwaitUp(d time.Duration) {
-	c.t.Helper()
+func (c *Cluster) AwaitUp(d time.Duration) error {
 	limit := time.Now().Add(d)
 	for _, m := range c.machines {
 		for !m.serving() {
 			if time.Now().After(limit) {
-				c.t.Fatalf("node %d does not serve after %v: %v", m.id, d, m.lastError())
+				return fmt.Errorf("node %d does not serve after %v: %w", m.id, d, m.lastError())
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
+	return nil
 }
 
 // Client makes a franz-go client on a host of its own.

@@ -17,7 +17,7 @@
 //
 // The invariants, each in the file of its checker:
 //
-//	check_history.go      what clients saw (package history)
+//	package history       what clients saw
 //	check_watermarks.go   the high watermark
 //	check_logs.go         replicas agree, offsets are dense
 //	check_leaders.go      one leader an epoch

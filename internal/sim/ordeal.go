@@ -2,7 +2,11 @@
 
 package sim
 
-import "time"
+import (
+	"time"
+
+	"gregor/internal/sim/load"
+)
 
 const (
 	sampleEvery  = 20 * time.Millisecond
@@ -11,17 +15,30 @@ const (
 
 // ordeal puts the cluster under load and faults for as long as d, heals it, and
 // returns everything that was wrong.
-func (c *Cluster) ordeal(l Load, d time.Duration) (*workload, []string) {
-	w, err := startLoad(c, l)
+func (c *Cluster) ordeal(d time.Duration) (acknowledged int64, wrong []string) {
+	w, err := c.load()
 	if err != nil {
-		return w, []string{err.Error()}
+		return 0, append(c.checks.violations(), err.Error())
 	}
 	watched := c.watch()
 	c.torment(d)
-	c.AwaitUp(time.Minute)
-	w.finish()
+	if err := c.AwaitUp(time.Minute); err != nil {
+		w.Abandon()
+		watched()
+		return w.Acknowledged(), append(c.checks.violations(), err.Error())
+	}
+	w.Finish()
 	watched()
-	return w, append(append(c.checks.violations(), w.errs...), checkHistory(w.history.History())...)
+	return w.Acknowledged(), append(c.checks.violations(), w.Wrong()...)
+}
+
+// load sends the clients to work.
+func (c *Cluster) load() (*load.Load, error) {
+	replicas := min(3, c.cfg.Nodes)
+	return load.Start(load.Config{
+		Client: c.Client, Seed: c.cfg.Seed, Topic: "t", Partitions: 4, Replicas: int16(replicas), MinISR: min(2, replicas),
+		Producers: 3, Members: 2, Pause: 20 * time.Millisecond,
+	})
 }
 
 // watch has the checkers look all the time, until the result is called.

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sim
+// Package load is clients at work on a cluster that is being broken, and what
+// they saw: idempotent producers with acks=all, a group of consumers that
+// commits what it has read, and a watcher of end offsets and commits. They fill
+// a history, which package history judges. Simulations and tests of real
+// processes use the same clients.
+//
+// Shape: each client is a goroutine; Start makes them, Finish or Abandon ends
+// them and waits.
+package load
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -19,8 +28,13 @@ import (
 	"gregor/internal/sim/history"
 )
 
-// Load says what the clients do.
-type Load struct {
+// Config says what the clients do.
+type Config struct {
+	// Client makes a franz-go client of the cluster with these options and
+	// its own.
+	Client func(...kgo.Opt) *kgo.Client
+	Seed   uint64
+
 	Topic      string
 	Partitions int32
 	Replicas   int16
@@ -31,16 +45,18 @@ type Load struct {
 	Pause time.Duration
 }
 
+// mostErrors bounds what is kept: the first errors tell the story.
+const mostErrors = 20
+
 // patience is how long after the last fault clients are served at the latest.
 const patience = 2 * time.Minute
 
 // group is the consumers' group.
 const group = "readers"
 
-// workload is clients at work and what they saw.
-type workload struct {
-	c       *Cluster
-	l       Load
+// Load is clients at work and what they saw.
+type Load struct {
+	c       Config
 	history history.Recorder
 	admin   *kadm.Client
 
@@ -54,47 +70,48 @@ type workload struct {
 	errs []string
 }
 
-// startLoad creates the topic and sends the clients to work.
-func startLoad(c *Cluster, l Load) (*workload, error) {
-	w := &workload{c: c, l: l, producing: func() {}, reading: func() {}}
+// Start creates the topic and sends the clients to work. After an error there
+// are none.
+func Start(c Config) (*Load, error) {
+	w := &Load{c: c, producing: func() {}, reading: func() {}}
 	w.waiting, w.giveUp = context.WithCancel(context.Background())
 	w.admin = kadm.NewClient(c.Client())
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	minISR := strconv.Itoa(l.MinISR)
-	if _, err := w.admin.CreateTopic(ctx, l.Partitions, l.Replicas, map[string]*string{"min.insync.replicas": &minISR, "segment.bytes": new("1048576")}, l.Topic); err != nil {
+	minISR := strconv.Itoa(c.MinISR)
+	if _, err := w.admin.CreateTopic(ctx, c.Partitions, c.Replicas, map[string]*string{"min.insync.replicas": &minISR, "segment.bytes": new("1048576")}, c.Topic); err != nil {
 		w.admin.Close()
-		return w, fmt.Errorf("create the topic: %w", err)
+		return nil, fmt.Errorf("create the topic: %w", err)
 	}
 	var producing, reading context.Context
 	producing, w.producing = context.WithCancel(context.Background())
 	reading, w.reading = context.WithCancel(context.Background())
-	for i := range l.Producers {
+	for i := range c.Producers {
 		w.producers.Go(func() { w.produce(producing, i) })
 	}
-	for i := range l.Members {
+	for i := range c.Members {
 		w.readers.Go(func() { w.consume(reading, 100+i) })
 	}
 	w.readers.Go(func() { w.watch(reading) })
 	return w, nil
 }
 
-func (w *workload) fail(format string, args ...any) {
+func (w *Load) fail(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.errs) < mostFound {
+	if len(w.errs) < mostErrors {
 		w.errs = append(w.errs, fmt.Sprintf(format, args...))
 	}
 }
 
 // produce is an idempotent producer with acks=all.
-func (w *workload) produce(ctx context.Context, id int) {
-	random := rand.New(rand.NewPCG(w.c.cfg.Seed, uint64(1000+id)))
+func (w *Load) produce(ctx context.Context, id int) {
+	random := rand.New(rand.NewPCG(w.c.Seed, uint64(1000+id)))
 	client := w.c.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Duration(random.IntN(10))*time.Millisecond),
 		kgo.MaxBufferedRecords(100), kgo.StopProducerOnDataLossDetected(), kgo.ProduceRequestTimeout(5*time.Second))
 	defer client.Close()
 	for n := 0; ctx.Err() == nil; n++ {
-		p := history.Partition{Topic: w.l.Topic, Index: random.Int32N(w.l.Partitions)}
+		p := history.Partition{Topic: w.c.Topic, Index: random.Int32N(w.c.Partitions)}
 		value := fmt.Sprintf("%d/%d", id, n)
 		answer := w.history.Send(id, p, value, true)
 		w.sent.Add(1)
@@ -107,7 +124,7 @@ func (w *workload) produce(ctx context.Context, id int) {
 			w.acked.Add(1)
 			answer(history.Done, r.Offset)
 		})
-		pause(ctx, time.Duration(random.ExpFloat64()*float64(w.l.Pause)))
+		pause(ctx, time.Duration(random.ExpFloat64()*float64(w.c.Pause)))
 	}
 	if err := client.Flush(w.waiting); err != nil {
 		w.fail("producer %d has %d records that nobody takes %v after the last fault", id, client.BufferedProduceRecords(), patience)
@@ -115,8 +132,8 @@ func (w *workload) produce(ctx context.Context, id int) {
 }
 
 // consume is a member of the group. It commits what it has read.
-func (w *workload) consume(ctx context.Context, id int) {
-	client := w.c.Client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(w.l.Topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+func (w *Load) consume(ctx context.Context, id int) {
+	client := w.c.Client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(w.c.Topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second), kgo.RebalanceTimeout(10*time.Second),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
@@ -137,7 +154,7 @@ func (w *workload) consume(ctx context.Context, id int) {
 	}
 }
 
-func (w *workload) polled(reader int, p kgo.FetchTopicPartition) {
+func (w *Load) polled(reader int, p kgo.FetchTopicPartition) {
 	if len(p.Records) == 0 {
 		return
 	}
@@ -148,7 +165,7 @@ func (w *workload) polled(reader int, p kgo.FetchTopicPartition) {
 	w.history.Poll(reader, history.Partition{Topic: p.Topic, Index: p.Partition}, rs)
 }
 
-func (w *workload) commit(ctx context.Context, client *kgo.Client) {
+func (w *Load) commit(ctx context.Context, client *kgo.Client) {
 	offsets := client.UncommittedOffsets()
 	answers := map[history.Partition]func(history.Outcome){}
 	for topic, ps := range offsets {
@@ -174,22 +191,22 @@ func (w *workload) commit(ctx context.Context, client *kgo.Client) {
 }
 
 // watch asks for end offsets and commits all the time.
-func (w *workload) watch(ctx context.Context) {
+func (w *Load) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		w.look(ctx)
 		pause(ctx, 200*time.Millisecond)
 	}
 }
 
-func (w *workload) look(ctx context.Context) {
+func (w *Load) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	ends, commits := map[history.Partition]func(int64){}, map[history.Partition]func(int64){}
-	for i := range w.l.Partitions {
-		p := history.Partition{Topic: w.l.Topic, Index: i}
+	for i := range w.c.Partitions {
+		p := history.Partition{Topic: w.c.Topic, Index: i}
 		ends[p], commits[p] = w.history.Look("", p), w.history.Look(group, p)
 	}
-	listed, err := w.admin.ListEndOffsets(ctx, w.l.Topic)
+	listed, err := w.admin.ListEndOffsets(ctx, w.c.Topic)
 	if err == nil || errors.As(err, new(*kadm.ShardErrors)) {
 		listed.Each(func(o kadm.ListedOffset) {
 			if o.Err == nil {
@@ -206,9 +223,9 @@ func (w *workload) look(ctx context.Context) {
 	}
 }
 
-// finish ends the load once all is healed: every record gets its answer, the
+// Finish ends the load once all is healed: every record gets its answer, the
 // whole log is read once more, and the clients go home.
-func (w *workload) finish() {
+func (w *Load) Finish() {
 	w.producing()
 	impatient := time.AfterFunc(patience, w.giveUp)
 	w.producers.Wait()
@@ -221,9 +238,9 @@ func (w *workload) finish() {
 	w.admin.Close()
 }
 
-// abandon ends the load without waiting for answers, for clusters that are
+// Abandon ends the load without waiting for answers, for clusters that are
 // known to be broken.
-func (w *workload) abandon() {
+func (w *Load) Abandon() {
 	w.giveUp()
 	w.producing()
 	w.reading()
@@ -233,10 +250,10 @@ func (w *workload) abandon() {
 }
 
 // readAll is one more reader, from the first record to the last.
-func (w *workload) readAll() {
+func (w *Load) readAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ends, err := w.admin.ListEndOffsets(ctx, w.l.Topic)
+	ends, err := w.admin.ListEndOffsets(ctx, w.c.Topic)
 	if err == nil {
 		err = ends.Error()
 	}
@@ -252,7 +269,7 @@ func (w *workload) readAll() {
 			from[o.Partition] = kgo.NewOffset().At(0)
 		}
 	})
-	client := w.c.Client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{w.l.Topic: from}), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
+	client := w.c.Client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{w.c.Topic: from}), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
 	defer client.Close()
 	for len(missing) > 0 {
 		fetches := client.PollFetches(ctx)
@@ -267,6 +284,36 @@ func (w *workload) readAll() {
 			}
 		})
 	}
+}
+
+// Errors are what clients were told that must not be.
+func (w *Load) Errors() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.errs)
+}
+
+// Sent and Acknowledged count records.
+func (w *Load) Sent() int64 { return w.sent.Load() }
+
+// Acknowledged counts the records that were acknowledged.
+func (w *Load) Acknowledged() int64 { return w.acked.Load() }
+
+// History is what the clients saw so far.
+func (w *Load) History() *history.History { return w.history.History() }
+
+// Wrong are the errors and the anomalies of the history; call it when the load
+// has ended.
+func (w *Load) Wrong() []string {
+	out := w.Errors()
+	found := history.Check(w.History())
+	for i, a := range found {
+		if i == mostErrors {
+			return append(out, fmt.Sprintf("and %d more", len(found)-i))
+		}
+		out = append(out, a.String())
+	}
+	return out
 }
 
 // pause sleeps until ctx ends.
