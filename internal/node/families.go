@@ -46,11 +46,17 @@ func (n *Node) buildAPI() error {
 		}).Routes(),
 		n.quorumRoutes(),
 	}
-	var err error
-	n.api, err = api.New(api.Config{Memory: n.memory, Failed: failed, Inner: n.inner}, families...)
+	cfg := api.Config{Memory: n.memory, Failed: failed, Inner: n.inner}
+	controllers, err := api.New(cfg, ofControllers(families)...)
 	if err != nil {
 		return err
 	}
-	n.front.build(n.api)
+	n.api = controllers
+	if b.IsBroker {
+		if n.api, err = api.New(cfg, families...); err != nil {
+			return err
+		}
+	}
+	n.front.build(n.api, controllers)
 	return nil
 }

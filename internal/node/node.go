@@ -27,6 +27,7 @@ import (
 	"gregor/internal/quorum"
 	"gregor/internal/quorum/carrier"
 	"gregor/internal/quorum/founding"
+	"gregor/internal/quorum/observer"
 	"gregor/internal/replica"
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
@@ -47,6 +48,9 @@ type Config struct {
 	// Around wraps the handler of all requests; nil leaves it. Tests put
 	// faults there.
 	Around func(wire.Handler) wire.Handler
+	// Published is told of each image once it is in force, in order; nil
+	// tells nobody. It must not block. Tests compare there what nodes see.
+	Published func(*meta.Image)
 }
 
 // Node is one broker and controller. Start it once; Close or Kill it once.
@@ -65,6 +69,7 @@ type Node struct {
 	front     *front
 	meeting   atomic.Pointer[founding.Meeting]
 	carrier   *carrier.Carrier
+	observer  *observer.Observer
 	receiver  atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller
@@ -193,9 +198,7 @@ func (n *Node) Close(ctx context.Context) error {
 	if n.table != nil {
 		n.table.Close()
 	}
-	if n.carrier != nil {
-		n.carrier.Close()
-	}
+	n.disconnectQuorum()
 	if n.quorum != nil {
 		errs = append(errs, n.quorum.Close())
 	}
@@ -221,9 +224,7 @@ func (n *Node) Kill() {
 	if n.table != nil {
 		n.table.Close()
 	}
-	if n.carrier != nil {
-		n.carrier.Close()
-	}
+	n.disconnectQuorum()
 	if n.quorum != nil {
 		_ = n.quorum.Close() // its log was taken from under it
 	}
