@@ -53,18 +53,27 @@ func (v *voters) list() string {
 	return strings.Join(words, ",")
 }
 
+// make makes node i (from 0), with more settings; nil when they are refused.
+func (v *voters) make(i int, more ...string) *Node {
+	v.t.Helper()
+	s, err := config.Load(config.Options{Overrides: append([]string{
+		"process.roles=broker,controller", fmt.Sprintf("node.id=%d", i+1), "listeners=PLAINTEXT://" + v.addrs[i],
+		"controller.quorum.voters=" + v.list(), "log.dirs=/data", "gregor.http.listener=none"}, more...)})
+	if err != nil {
+		v.t.Error(err)
+		return nil
+	}
+	v.nodes[i] = New(Config{Settings: s, FS: v.disks[i], Log: slog.NewTextHandler(v.t.Output(), nil)})
+	return v.nodes[i]
+}
+
 // start runs the phases up to the metadata log on node i (from 0).
 func (v *voters) start(i int) {
 	v.t.Helper()
-	s, err := config.Load(config.Options{Overrides: []string{
-		"process.roles=broker,controller", fmt.Sprintf("node.id=%d", i+1), "listeners=PLAINTEXT://" + v.addrs[i],
-		"controller.quorum.voters=" + v.list(), "log.dirs=/data", "gregor.http.listener=none"}})
-	if err != nil {
-		v.t.Error(err)
+	n := v.make(i)
+	if n == nil {
 		return
 	}
-	n := New(Config{Settings: s, FS: v.disks[i], Log: slog.NewTextHandler(v.t.Output(), nil)})
-	v.nodes[i] = n
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, p := range n.phases() {

@@ -126,6 +126,7 @@ type Node struct {
 	others sync.WaitGroup // publisher, guard, snapshot writer
 
 	status    atomic.Pointer[Status]
+	moved     moved
 	members   atomic.Pointer[Membership]
 	published publication
 	disk      guard
@@ -434,6 +435,7 @@ func (n *Node) publishStatus() {
 	s := Status{ID: n.core.id, Leader: n.core.leader, Term: st.GetTerm(), Leading: n.core.leading}
 	if *n.status.Load() != s {
 		n.status.Store(&s)
+		n.moved.tell()
 	}
 }
 
