@@ -187,6 +187,9 @@ type Replica struct {
 	FetchWait     time.Duration
 	FetchBackoff  time.Duration
 	Fetchers      int
+	// Moves between directories; 0 threads: one for each directory.
+	AlterDirThreads        int
+	AlterDirBytesPerSecond int64
 }
 
 // Broker is the typed view.
@@ -498,6 +501,9 @@ func (s *Settings) replica(b *Broker) {
 		FetchWait:     s.ms("replica.fetch.wait.max.ms"),
 		FetchBackoff:  s.ms("replica.fetch.backoff.ms"),
 		Fetchers:      s.int("num.replica.fetchers"),
+
+		AlterDirThreads:        s.int("num.replica.alter.log.dirs.threads"),
+		AlterDirBytesPerSecond: s.long("replica.alter.log.dirs.io.max.bytes.per.second"),
 	}
 }
 

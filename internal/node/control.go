@@ -172,7 +172,7 @@ func (n *Node) elect(c meta.TopicChange) {
 		switch {
 		case pc.New != nil && pc.New.Leader == me:
 			if p := n.table.ByID(c.New.ID, i); p != nil {
-				n.groups.Elect(i, pc.New.LeaderEpoch, coordLog{p: p, epoch: pc.New.LeaderEpoch, max: n.maxOffsetsBatch})
+				n.groups.Elect(i, pc.New.LeaderEpoch, coordLog{p: p, epoch: pc.New.LeaderEpoch, max: n.maxOffsetsBatch, guarded: n.verifies})
 			}
 		case pc.New != nil:
 			n.groups.Resign(i, pc.New.LeaderEpoch)
@@ -181,6 +181,9 @@ func (n *Node) elect(c meta.TopicChange) {
 		}
 	}
 }
+
+// verifies is transaction.partition.verification.enable.
+func (n *Node) verifies() bool { return n.live.Broker().Txn.VerifyPartitions }
 
 // maxOffsetsBatch is max.message.bytes of the offsets topic.
 func (n *Node) maxOffsetsBatch() int {

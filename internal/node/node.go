@@ -96,7 +96,7 @@ type Node struct {
 	groupAPI *api.Groups
 	admin    *admin.Server
 
-	compaction *compaction
+	compaction atomic.Pointer[compaction] // nil: not there yet, or turned off
 	telemetry  atomic.Pointer[api.TelemetrySubscriptions]
 	up         atomic.Bool // Start is done, Close has not begun
 
@@ -270,8 +270,8 @@ func (n *Node) stopServing(ctx context.Context) {
 	if n.ticker != nil {
 		n.ticker.close()
 	}
-	if n.compaction != nil {
-		n.compaction.close()
+	if c := n.compaction.Load(); c != nil {
+		c.close()
 	}
 	if n.topics != nil {
 		n.topics.close()

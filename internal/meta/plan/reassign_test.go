@@ -165,7 +165,7 @@ func TestReassignmentSteps(t *testing.T) {
 		origin := slices.Clone(img.Partition("wide", 0).Replicas)
 		for step := range 60 {
 			before := img.Partition("wide", 0)
-			what := ""
+			var what string
 			switch r.IntN(6) {
 			case 0, 1:
 				target := []int32{}
