@@ -74,7 +74,7 @@ func rackCount(c Cluster, replicas []int32) int {
 // TestInvariants holds the package's promises on random clusters.
 func TestInvariants(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(3000) {
+	for seed := range uint64(800) {
 		c := random(rand.New(rand.NewPCG(seed, 7)))
 		for _, o := range []Options{{}, {RepairOnly: true}, {LeadersOnly: true}, {Slack: 50}} {
 			plan := Make(c, o)
@@ -137,7 +137,7 @@ func TestInvariants(t *testing.T) {
 // the total differ by one at most, and so do the leaders.
 func TestEven(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(1000) {
+	for seed := range uint64(300) {
 		c := random(rand.New(rand.NewPCG(seed, 9)))
 		for i := range c.Brokers {
 			c.Brokers[i].Rack, c.Brokers[i].Down, c.Brokers[i].Leaving = "", false, false
