@@ -103,6 +103,9 @@ func (n *Node) startGroups() {
 // says so.
 func (n *Node) register(ctx context.Context) error {
 	b := n.live.Broker()
+	if !b.IsBroker {
+		return nil
+	}
 	var dirs []meta.UUID
 	for _, d := range n.table.Dirs() {
 		dirs = append(dirs, d.ID())
@@ -112,7 +115,7 @@ func (n *Node) register(ctx context.Context) error {
 	epoch, err := n.uplink.Register(ctx, plan.Registration{
 		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
 		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Dirs: dirs, Features: supportedFeatures(),
-		Voter: &meta.Controller{ID: b.NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation, Endpoints: endpoints(n.Advertised()), Features: supportedFeatures()},
+		Voter: n.asController(),
 	})
 	if err != nil {
 		return err
