@@ -172,6 +172,9 @@ func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 			n.groups.Post(func(s *group.Shard, _ time.Time) coord.Result { return s.TopicDeleted(c.Name) })
 		}
 	}
+	if n.cfg.Published != nil {
+		n.cfg.Published(img)
+	}
 }
 
 // applySettings makes dynamic broker settings the ones in force.

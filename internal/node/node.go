@@ -48,6 +48,9 @@ type Config struct {
 	// Around wraps the handler of all requests; nil leaves it. Tests put
 	// faults there.
 	Around func(wire.Handler) wire.Handler
+	// Published is told of each image once it is in force, in order; nil
+	// tells nobody. It must not block. Tests compare there what nodes see.
+	Published func(*meta.Image)
 }
 
 // Node is one broker and controller. Start it once; Close or Kill it once.
