@@ -62,8 +62,8 @@ func (v *voters) list() string {
 	return strings.Join(words, ",")
 }
 
-// start runs the phases up to the metadata log on node i (from 0).
-func (v *voters) start(i int) {
+// make makes node i (from 0), with more settings; nil when they are refused.
+func (v *voters) make(i int, more ...string) *Node {
 	v.t.Helper()
 	name := "PLAINTEXT"
 	settings := append([]string{"process.roles=" + v.roles[i], fmt.Sprintf("node.id=%d", i+1),
@@ -72,13 +72,22 @@ func (v *voters) start(i int) {
 		name = "CONTROLLER"
 		settings = append(settings, "controller.listener.names=CONTROLLER")
 	}
-	s, err := config.Load(config.Options{Overrides: append(settings, "listeners="+name+"://"+v.addrs[i])})
+	s, err := config.Load(config.Options{Overrides: append(append(settings, "listeners="+name+"://"+v.addrs[i]), more...)})
 	if err != nil {
 		v.t.Error(err)
+		return nil
+	}
+	v.nodes[i] = New(Config{Settings: s, FS: v.disks[i], Log: slog.NewTextHandler(v.t.Output(), nil)})
+	return v.nodes[i]
+}
+
+// start runs the phases up to the metadata log on node i (from 0).
+func (v *voters) start(i int) {
+	v.t.Helper()
+	n := v.make(i)
+	if n == nil {
 		return
 	}
-	n := New(Config{Settings: s, FS: v.disks[i], Log: slog.NewTextHandler(v.t.Output(), nil)})
-	v.nodes[i] = n
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, p := range n.phases() {
