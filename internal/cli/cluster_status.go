@@ -28,7 +28,7 @@ type brokerStatus struct {
 	ID       int32  `json:"id"`
 	Address  string `json:"address"`
 	Rack     string `json:"rack"`
-	State    string `json:"state"` // up, down, silent
+	State    string `json:"state"` // up, down, silent, draining
 	Roles    string `json:"roles"`
 	Leaders  int    `json:"leaders"`
 	Replicas int    `json:"replicas"`
@@ -111,6 +111,8 @@ func (v *clusterView) report(minimum map[string]int) statusReport {
 			s.State = "down"
 		case v.silent[b.ID] != nil:
 			s.State = "silent"
+		case v.draining[b.ID]:
+			s.State = "draining"
 		}
 		var roles []string
 		if b.ID == v.Controller {
@@ -195,7 +197,7 @@ func (v *clusterView) judge(p partitionView, minimum map[string]int) (unwell, bo
 
 func (r *statusReport) well() bool {
 	for _, b := range r.Brokers {
-		if b.State != "up" {
+		if b.State != "up" && b.State != "draining" {
 			return false
 		}
 	}

@@ -79,6 +79,7 @@ func (n *Node) startControl(context.Context) error {
 	})
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
+	n.startBalancer()
 	return n.buildAPI()
 }
 
