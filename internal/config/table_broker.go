@@ -846,8 +846,8 @@ var brokerTable = []Property{
 		Doc:   "Logs of one directory that are recovered at the same time. Gregor opens logs when they are first used, so a start does not wait for them.",
 	},
 	{
-		Name: "num.replica.alter.log.dirs.threads", Type: Int, Null: true, Importance: High, Standing: NoEffect,
-		Doc: "Threads that move replicas between log directories.",
+		Name: "num.replica.alter.log.dirs.threads", Type: Int, Null: true, Importance: High,
+		Doc: "Logs that are moved between this broker's directories at the same time. Not set: as many as there are directories.",
 	},
 	{
 		Name: "num.replica.fetchers", Type: Int, Default: "1", Importance: High, Mode: ClusterWide, Standing: Kept,
@@ -1077,7 +1077,7 @@ var brokerTable = []Property{
 		Doc: "Turns tiered storage on.",
 	},
 	{
-		Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept, Internal: true,
+		Name: "replica.alter.log.dirs.io.max.bytes.per.second", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Internal: true,
 		Valid: atLeast(0),
 		Doc:   "Bytes a second moved between this broker's log directories. Dynamic only.",
 	},

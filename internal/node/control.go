@@ -48,15 +48,14 @@ func (n *Node) startControl(context.Context) error {
 	}
 	n.startGroups()
 	n.controller = controller.New(controller.Config{
-		Found: func() []meta.Record {
-			return []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: time.Now().UnixMilli()}}
-		},
+		Found: n.foundingRecords,
 		Fault: func(name string, err error) {
 			n.log.Error("controller contradicts itself", "request", name, "error", err)
 		},
 	})
+	n.startCarrier()
 	n.quorum, err = quorum.Open(quorum.Config{
-		NodeID: b.NodeID, Directory: n.metaDir.ID(), FS: n.fs,
+		NodeID: b.NodeID, Directory: n.metaDir.ID(), FS: n.fs, Cluster: n.identity.cluster, Voters: n.begins.voters, Transport: n.carrier,
 		Dir: filepath.Join(n.metaDir.Path(), metadataLog.String()), Log: log,
 		Publish: n.publish, Controller: n.controller, Events: n.quorumEvents(),
 		SnapshotBytes: q.SnapshotBytes, SnapshotAge: q.SnapshotInterval,
@@ -64,6 +63,7 @@ func (n *Node) startControl(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.connectQuorum()
 	n.controller.Start(n.quorum)
 	n.uplink = uplink.New(n.controller, n.quorum, plan.Env{
 		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema.Schema{Live: n.live},
@@ -72,7 +72,18 @@ func (n *Node) startControl(context.Context) error {
 	})
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
-	return nil
+	return n.buildAPI()
+}
+
+// foundingRecords are the first of a cluster: its id, and who founded it.
+func (n *Node) foundingRecords() []meta.Record {
+	records := []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: time.Now().UnixMilli()}}
+	for _, v := range n.begins.voters {
+		if len(v.Endpoints) > 0 {
+			records = append(records, meta.ControllerRecord{Controller: meta.Controller{ID: v.ID, Directory: v.Directory, Endpoints: v.Endpoints}})
+		}
+	}
+	return records
 }
 
 func (n *Node) startGroups() {
@@ -186,7 +197,7 @@ func (n *Node) elect(c meta.TopicChange) {
 		switch {
 		case pc.New != nil && pc.New.Leader == me:
 			if p := n.table.ByID(c.New.ID, i); p != nil {
-				n.groups.Elect(i, pc.New.LeaderEpoch, coordLog{p: p, epoch: pc.New.LeaderEpoch, max: n.maxOffsetsBatch})
+				n.groups.Elect(i, pc.New.LeaderEpoch, coordLog{p: p, epoch: pc.New.LeaderEpoch, max: n.maxOffsetsBatch, guarded: n.verifies})
 			}
 		case pc.New != nil:
 			n.groups.Resign(i, pc.New.LeaderEpoch)
@@ -195,6 +206,9 @@ func (n *Node) elect(c meta.TopicChange) {
 		}
 	}
 }
+
+// verifies is transaction.partition.verification.enable.
+func (n *Node) verifies() bool { return n.live.Broker().Txn.VerifyPartitions }
 
 // maxOffsetsBatch is max.message.bytes of the offsets topic.
 func (n *Node) maxOffsetsBatch() int {

@@ -25,6 +25,8 @@ import (
 	"gregor/internal/node/loggers"
 	"gregor/internal/node/metrics"
 	"gregor/internal/quorum"
+	"gregor/internal/quorum/carrier"
+	"gregor/internal/quorum/founding"
 	"gregor/internal/replica"
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
@@ -59,6 +61,11 @@ type Node struct {
 	dirs      []*storage.Dir
 	metaDir   *storage.Dir
 	identity  identity
+	begins    beginning
+	front     *front
+	meeting   atomic.Pointer[founding.Meeting]
+	carrier   *carrier.Carrier
+	receiver  atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller
 	quorum     *quorum.Node
@@ -84,7 +91,7 @@ type Node struct {
 	groupAPI *api.Groups
 	admin    *admin.Server
 
-	compaction *compaction
+	compaction atomic.Pointer[compaction] // nil: not there yet, or turned off
 	telemetry  atomic.Pointer[api.TelemetrySubscriptions]
 	up         atomic.Bool // Start is done, Close has not begun
 
@@ -138,14 +145,7 @@ func (n *Node) Start(ctx context.Context) error {
 	for _, w := range n.cfg.Settings.Warnings() {
 		n.log.Warn("configuration", "warning", w)
 	}
-	phases := []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"listen", n.bind}, {"serve metrics", n.startAdmin}, {"open log directories", n.openDirs}, {"read metadata", n.startControl},
-		{"register with the controller", n.register}, {"serve", n.serve},
-	}
-	for _, p := range phases {
+	for _, p := range n.phases() {
 		if err := p.run(ctx); err != nil {
 			err = fmt.Errorf("%s: %w", p.name, err)
 			closeCtx, cancel := context.WithCancel(context.Background())
@@ -155,6 +155,20 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.up.Store(true)
 	return nil
+}
+
+// phase is one step of the start.
+type phase struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (n *Node) phases() []phase {
+	return []phase{
+		{"listen", n.bind}, {"serve metrics", n.startAdmin}, {"open log directories", n.openDirs},
+		{"serve other nodes", n.startServer}, {"find the cluster", n.findCluster}, {"read metadata", n.startControl},
+		{"register with the controller", n.register}, {"serve", n.serve},
+	}
 }
 
 // Failed is closed when the node cannot go on; Err then tells why, and Close
@@ -178,6 +192,9 @@ func (n *Node) Close(ctx context.Context) error {
 	var errs []error
 	if n.table != nil {
 		n.table.Close()
+	}
+	if n.carrier != nil {
+		n.carrier.Close()
 	}
 	if n.quorum != nil {
 		errs = append(errs, n.quorum.Close())
@@ -204,6 +221,9 @@ func (n *Node) Kill() {
 	if n.table != nil {
 		n.table.Close()
 	}
+	if n.carrier != nil {
+		n.carrier.Close()
+	}
 	if n.quorum != nil {
 		_ = n.quorum.Close() // its log was taken from under it
 	}
@@ -215,6 +235,9 @@ func (n *Node) Kill() {
 // stopServing ends everything above the partitions.
 func (n *Node) stopServing(ctx context.Context) {
 	n.closeAdmin(ctx)
+	if n.front != nil {
+		n.front.close()
+	}
 	for _, b := range n.listeners {
 		_ = b.Close() // a second close, where the server has done it
 	}
@@ -225,8 +248,8 @@ func (n *Node) stopServing(ctx context.Context) {
 	if n.ticker != nil {
 		n.ticker.close()
 	}
-	if n.compaction != nil {
-		n.compaction.close()
+	if c := n.compaction.Load(); c != nil {
+		c.close()
 	}
 	if n.topics != nil {
 		n.topics.close()

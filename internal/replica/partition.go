@@ -39,6 +39,7 @@ type Partition struct {
 	role   atomic.Pointer[role]
 	config atomic.Pointer[TopicConfig]
 	log    atomic.Pointer[storage.Log] // nil: its directory is offline
+	future atomic.Pointer[storage.Log] // nil: it does not move to another
 	hw     atomic.Int64
 	lso    atomic.Int64
 	lag    atomic.Int64 // of a follower behind its leader's high watermark

@@ -3,6 +3,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -15,6 +16,21 @@ import (
 // is full. Errors are Kafka's; with OFFSET_OUT_OF_RANGE the offsets of the
 // Read are filled in.
 func (p *Partition) Read(r ReadRequest) (Read, error) {
+	for {
+		log := p.log.Load()
+		res, err := p.read(r)
+		if !p.movedFrom(log, err) {
+			return res, err
+		}
+	}
+}
+
+// movedFrom: log was closed because the partition's is another one now.
+func (p *Partition) movedFrom(log *storage.Log, err error) bool {
+	return err != nil && errors.Is(err, storage.ErrClosed) && p.log.Load() != log
+}
+
+func (p *Partition) read(r ReadRequest) (Read, error) {
 	log, _, err := p.readable(r.CurrentLeaderEpoch, !r.AnyReplica)
 	if err != nil {
 		return Read{HighWatermark: -1, LastStable: -1, LogStart: -1, LogEnd: -1}, err

@@ -46,13 +46,15 @@ type Config struct {
 	// Stray is told of a log on disk that the metadata does not know. It is
 	// left alone: a lost metadata log must not take the data with it.
 	Stray func(dir string, n storage.Name)
+	// Moves between directories.
+	Moves MoveEvents
 }
 
 // Table is the partitions hosted by this node.
 //
 // Apply, AddDir and Close belong to one goroutine, that which publishes
-// metadata; everything else may be called from any. mu guards the maps only
-// and is the first in the order table, partition, log.
+// metadata; everything else may be called from any. mu guards the maps only;
+// nothing else is taken while it is held.
 type Table struct {
 	config Config
 	dirs   []*storage.Dir
@@ -75,6 +77,8 @@ type Table struct {
 	// for; before mu. It guards late.
 	applying sync.Mutex
 	late     map[*Partition]*late
+
+	movers *movers
 
 	failMu  sync.Mutex     // guards closed; a leaf
 	closed  bool           // no more of those
@@ -99,6 +103,7 @@ func NewTable(c Config) *Table {
 		topics: map[string]*topic{}, ids: map[meta.UUID]*topic{}, byLog: map[*storage.Log]*Partition{},
 		late: map[*Partition]*late{},
 	}
+	t.movers = newMovers(t)
 	t.brokers.Store(&map[int32]int64{})
 	return t
 }
@@ -107,7 +112,7 @@ func NewTable(c Config) *Table {
 func (t *Table) Events() storage.Events {
 	e := t.config.Events
 	e.Flushed = func(l *storage.Log, end int64) {
-		if p := t.ofLog(l); p != nil {
+		if p := t.ofLog(l); p != nil && p.log.Load() == l {
 			p.flushed(end)
 		}
 		if t.config.Events.Flushed != nil {
@@ -375,7 +380,7 @@ func (t *Table) openAll(d *meta.Delta) map[place]*opening {
 				where = t.layout()
 			}
 			o := &opening{place: place{c.New.ID, i}, name: storage.Name{Topic: c.Name, Partition: i}, config: config}
-			o.dir = where.choose(o.name, pc.New.Dir(t.config.NodeID))
+			o.dir = where.choose(o.name, c.New.ID, pc.New.Dir(t.config.NodeID))
 			jobs[o.place] = o
 			queue = append(queue, o)
 		}
@@ -419,60 +424,6 @@ func (o *opening) open() {
 		return
 	}
 	o.log = log
-}
-
-// layout is which log lies where, while new ones are placed.
-type layout struct {
-	dirs    []*storage.Dir
-	where   map[storage.Name]*storage.Dir
-	count   map[*storage.Dir]int
-	settled bool
-}
-
-func (t *Table) layout() *layout {
-	l := &layout{dirs: t.dirs, settled: t.settled.Load()}
-	if len(t.dirs) == 1 {
-		return l
-	}
-	l.where, l.count = map[storage.Name]*storage.Dir{}, map[*storage.Dir]int{}
-	for _, d := range t.dirs {
-		for _, n := range d.Logs() {
-			l.where[n] = d
-			l.count[d]++
-		}
-	}
-	return l
-}
-
-// choose finds the directory of a log: the one that metadata names, else the
-// one that has it, else the online one with the fewest. While one is offline,
-// a log that is not found may be there, and is not made anew elsewhere unless
-// it is new for sure.
-func (l *layout) choose(n storage.Name, want meta.UUID) *storage.Dir {
-	if len(l.dirs) == 1 {
-		return l.dirs[0]
-	}
-	for _, d := range l.dirs {
-		if d.ID() == want && want != meta.DirUnassigned {
-			return d
-		}
-	}
-	if d := l.where[n]; d != nil {
-		return d
-	}
-	var best *storage.Dir
-	for _, d := range l.dirs {
-		switch {
-		case d.Err() != nil && !l.settled:
-			return nil
-		case d.Err() == nil && (best == nil || l.count[d] < l.count[best]):
-			best = d
-		}
-	}
-	if best != nil {
-		l.count[best]++
-	}
-	return best
 }
 
 // host adds a partition to the table. Without a log it is there, offline.
@@ -567,12 +518,15 @@ func (t *Table) drop(mt *meta.Topic, i int32, refusal *kerr.Error) error {
 		delete(t.topics, mt.Name)
 		delete(t.ids, mt.ID)
 	}
-	log := p.log.Load()
-	delete(t.byLog, log)
 	t.mu.Unlock()
 	delete(t.late, p)
 
+	t.movers.leave(p)
 	p.close(refusal)
+	log := p.log.Load() // it moves no more
+	t.mu.Lock()
+	delete(t.byLog, log)
+	t.mu.Unlock()
 	if log == nil {
 		return nil
 	}
@@ -651,6 +605,7 @@ func (t *Table) dirFailed(dir string) {
 // Close ends all hosting: appends and reads are refused and everybody who
 // waits is told. The directories are the caller's to close, afterwards.
 func (t *Table) Close() {
+	t.movers.close()
 	t.fetchers.close()
 	for _, p := range t.All() {
 		p.close(kerr.NotLeaderForPartition)

@@ -51,6 +51,9 @@ func (l *Log) TruncateTo(off int64) error {
 	l.truncating = false
 	l.mu.Unlock()
 	l.dir.markDirty(l)
+	if err == nil {
+		l.dir.cfg.Events.truncated(l, l.end.Load())
+	}
 	return l.ioError(err)
 }
 
@@ -180,6 +183,9 @@ func (l *Log) TruncateFully(start int64) error {
 	l.truncating = false
 	l.mu.Unlock()
 	l.dir.markDirty(l)
+	if err == nil {
+		l.dir.cfg.Events.truncated(l, l.end.Load())
+	}
 	return l.ioError(err)
 }
 

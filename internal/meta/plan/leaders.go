@@ -12,7 +12,7 @@ import (
 )
 
 // ElectLeaders decides on elections that a person asks for.
-func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest) ([]meta.Record, *kmsg.ElectLeadersResponse, error) {
+func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest, env Env) ([]meta.Record, *kmsg.ElectLeadersResponse, error) {
 	resp := req.ResponseKind().(*kmsg.ElectLeadersResponse)
 	kind := preferred
 	switch req.ElectionType {
@@ -23,7 +23,7 @@ func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest) ([]meta.Record
 		return nil, nil, fail(kerr.InvalidRequest, "Unknown election type %d", req.ElectionType)
 	}
 	var records []meta.Record
-	one := func(topic string, p int32) (meta.Record, error) { return electOne(img, topic, p, kind) }
+	one := func(topic string, p int32) (meta.Record, error) { return electOne(img, &env, topic, p, kind) }
 	add := func(t *kmsg.ElectLeadersResponseTopic, p int32, r meta.Record, err error) {
 		a := kmsg.NewElectLeadersResponseTopicPartition()
 		a.Partition = p
@@ -73,7 +73,7 @@ const (
 	unclean                   // as online, then anyone alive
 )
 
-func electOne(img *meta.Image, topic string, index int32, kind election) (meta.Record, error) {
+func electOne(img *meta.Image, env *Env, topic string, index int32, kind election) (meta.Record, error) {
 	t := img.Topic(topic)
 	if t == nil {
 		return nil, fail(kerr.UnknownTopicOrPartition, "No such topic as %s", topic)
@@ -85,11 +85,12 @@ func electOne(img *meta.Image, topic string, index int32, kind election) (meta.R
 	case kind == preferred && p.Leader == p.Replicas[0], kind == unclean && p.Leader != meta.NoLeader:
 		return nil, bare(kerr.ElectionNotNeeded)
 	}
-	next, ok := elect(p, kind, activeIn(img))
+	sc := &scene{img: img, env: env}
+	next, changed := sc.settle(t, index, p, *p, kind)
 	switch {
-	case !ok && kind == preferred:
+	case kind == preferred && next.Leader != p.Replicas[0]:
 		return nil, bare(kerr.PreferredLeaderNotAvailable)
-	case !ok:
+	case !changed || next.Leader == meta.NoLeader:
 		return nil, bare(kerr.EligibleLeadersNotAvailable)
 	}
 	return meta.PartitionRecord{Topic: t.ID, Index: index, Partition: next}, nil
@@ -171,37 +172,4 @@ func RaiseLeaderEpochs(img *meta.Image, broker int32, brokerEpoch int64, asked [
 		records = append(records, meta.PartitionRecord{Topic: t.ID, Index: a.Partition, Partition: next})
 	}
 	return records, nil
-}
-
-// ListReassignments answers which partitions are being moved; asking nil means
-// all.
-func ListReassignments(img *meta.Image, req *kmsg.ListPartitionReassignmentsRequest) *kmsg.ListPartitionReassignmentsResponse {
-	resp := req.ResponseKind().(*kmsg.ListPartitionReassignmentsResponse)
-	list := func(topic *meta.Topic, wanted func(int32) bool) {
-		if topic == nil {
-			return
-		}
-		t := kmsg.NewListPartitionReassignmentsResponseTopic()
-		t.Topic = topic.Name
-		for i, p := range topic.Partitions() {
-			if len(p.Adding)+len(p.Removing) == 0 || !wanted(i) {
-				continue
-			}
-			a := kmsg.NewListPartitionReassignmentsResponseTopicPartition()
-			a.Partition, a.Replicas, a.AddingReplicas, a.RemovingReplicas = i, p.Replicas, p.Adding, p.Removing
-			t.Partitions = append(t.Partitions, a)
-		}
-		if len(t.Partitions) > 0 {
-			resp.Topics = append(resp.Topics, t)
-		}
-	}
-	if req.Topics == nil {
-		for t := range img.Topics() {
-			list(t, func(int32) bool { return true })
-		}
-	}
-	for _, asked := range req.Topics {
-		list(img.Topic(asked.Topic), func(i int32) bool { return slices.Contains(asked.Partitions, i) })
-	}
-	return resp
 }

@@ -89,7 +89,7 @@ func (u *Uplink) Register(ctx context.Context, r plan.Registration) (epoch int64
 		if r.ClusterID == "" { // founded just now: whoever shares the process belongs to it
 			r.ClusterID = img.ClusterID()
 		}
-		records, e, err := plan.RegisterBroker(img, r)
+		records, e, err := plan.RegisterBroker(img, r, u.env)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +98,7 @@ func (u *Uplink) Register(ctx context.Context, r plan.Registration) (epoch int64
 		if err != nil {
 			return nil, err
 		}
-		more, err := plan.UnfenceBroker(next, r.ID, e)
+		more, err := plan.UnfenceBroker(next, r.ID, e, u.env)
 		return append(records, more...), err
 	})
 	if err == nil {
@@ -141,14 +141,17 @@ func (u *Uplink) decide(img *meta.Image, req kmsg.Request) ([]meta.Record, kmsg.
 		rs, resp := plan.AlterConfigs(img, req, u.env)
 		return rs, resp, nil
 	case *kmsg.ElectLeadersRequest:
-		rs, resp, err := plan.ElectLeaders(img, req)
+		rs, resp, err := plan.ElectLeaders(img, req, u.env)
 		return rs, resp, err
 	case *kmsg.UpdateFeaturesRequest:
 		rs, resp := plan.UpdateFeatures(img, req, u.env)
 		return rs, resp, nil
 	case *kmsg.UnregisterBrokerRequest:
-		rs, err := plan.UnregisterBroker(img, req.BrokerID)
+		rs, err := plan.UnregisterBroker(img, req.BrokerID, u.env)
 		return rs, req.ResponseKind(), err
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		rs, resp := plan.AlterReassignments(img, req, u.env)
+		return rs, resp, nil
 	case *kmsg.ListPartitionReassignmentsRequest:
 		return nil, plan.ListReassignments(img, req), nil
 	}
@@ -160,6 +163,25 @@ func (u *Uplink) decide(img *meta.Image, req kmsg.Request) ([]meta.Record, kmsg.
 func (u *Uplink) RaiseLeaderEpochs(ctx context.Context, asked []plan.EpochRaise) error {
 	return u.submit(ctx, "RaiseLeaderEpochs", func(img *meta.Image) ([]meta.Record, error) {
 		return plan.RaiseLeaderEpochs(img, u.broker.Load(), u.epoch.Load(), asked)
+	})
+}
+
+// AlterPartition proposes in-sync sets, of all partitions of a tick in one
+// request. The results stand in the order of the proposals, and this broker has
+// followed what was accepted.
+func (u *Uplink) AlterPartition(ctx context.Context, asked []plan.ISRProposal) (results []plan.ISRResult, err error) {
+	err = u.submit(ctx, "AlterPartition", func(img *meta.Image) (rs []meta.Record, err error) {
+		rs, results, err = plan.AlterPartition(img, u.broker.Load(), u.epoch.Load(), asked, u.env)
+		return rs, err
+	})
+	return results, err
+}
+
+// AssignDirs tells in which directories replicas of this broker lie.
+func (u *Uplink) AssignDirs(ctx context.Context, asked []plan.DirAssignment) error {
+	return u.submit(ctx, "AssignReplicasToDirs", func(img *meta.Image) ([]meta.Record, error) {
+		rs, _, err := plan.AssignDirs(img, u.broker.Load(), u.epoch.Load(), asked, u.env)
+		return rs, err
 	})
 }
 
