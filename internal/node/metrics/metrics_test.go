@@ -109,7 +109,7 @@ func TestNamesAndValues(t *testing.T) {
 		`kafka_server_brokertopicmetrics_failedproducerequests_total{topic="t"} 1`,
 		`kafka_server_brokertopicmetrics_failedfetchrequests_total{topic="t"} 1`,
 		"kafka_server_replicamanager_leadercount 1",
-		"kafka_server_replicamanager_partitioncount 2",
+		"kafka_server_replicamanager_partitioncount 3",
 		"kafka_server_replicamanager_underreplicatedpartitions 1",
 		"kafka_server_replicamanager_underminisrpartitioncount 0",
 		"kafka_server_replicamanager_atminisrpartitioncount 1",
