@@ -174,6 +174,8 @@ type Quorum struct {
 	BrokerHeartbeat     time.Duration
 	BrokerSession       time.Duration
 	RegistrationTimeout time.Duration
+	LeaderRebalance     bool
+	LeaderCheck         time.Duration
 }
 
 // RackAwareSelector is the replica.selector.class that sends consumers to the
@@ -491,6 +493,8 @@ func (s *Settings) quorum(b *Broker) {
 		BrokerHeartbeat:     s.ms("broker.heartbeat.interval.ms"),
 		BrokerSession:       s.ms("broker.session.timeout.ms"),
 		RegistrationTimeout: s.ms("initial.broker.registration.timeout.ms"),
+		LeaderRebalance:     s.flag("auto.leader.rebalance.enable"),
+		LeaderCheck:         s.span("leader.imbalance.check.interval.seconds", time.Second),
 	}
 }
 
