@@ -48,6 +48,7 @@ import (
 type TopicMetrics interface {
 	Produced(topic string, bytes, records int)
 	Fetched(topic string, bytes int)
+	Replicated(topic string, bytes int) // fetched by a follower
 	ProduceFailed(topic string)
 	FetchFailed(topic string)
 }

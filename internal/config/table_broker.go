@@ -850,7 +850,7 @@ var brokerTable = []Property{
 		Doc: "Logs that are moved between this broker's directories at the same time. Not set: as many as there are directories.",
 	},
 	{
-		Name: "num.replica.fetchers", Type: Int, Default: "1", Importance: High, Mode: ClusterWide, Standing: Kept,
+		Name: "num.replica.fetchers", Type: Int, Default: "1", Importance: High, Mode: ClusterWide,
 		Valid: atLeast(1),
 		Doc:   "Connections used to follow one leader.",
 	},
@@ -1082,26 +1082,26 @@ var brokerTable = []Property{
 		Doc:   "Bytes a second moved between this broker's log directories. Dynamic only.",
 	},
 	{
-		Name: "replica.fetch.backoff.ms", Type: Int, Default: "1000", Importance: Medium, Standing: Kept,
+		Name: "replica.fetch.backoff.ms", Type: Int, Default: "1000", Importance: Medium,
 		Valid: atLeast(0),
 		Doc:   "Pause of a follower after a failed fetch.",
 	},
 	{
-		Name: "replica.fetch.max.bytes", Type: Int, Default: "1048576", Importance: Medium, Standing: Kept,
+		Name: "replica.fetch.max.bytes", Type: Int, Default: "1048576", Importance: Medium,
 		Valid: atLeast(0),
 		Doc:   "Bytes a follower asks for from each partition.",
 	},
 	{
-		Name: "replica.fetch.min.bytes", Type: Int, Default: "1", Importance: High, Standing: Kept,
+		Name: "replica.fetch.min.bytes", Type: Int, Default: "1", Importance: High,
 		Doc: "Bytes a follower's fetch waits for.",
 	},
 	{
-		Name: "replica.fetch.response.max.bytes", Type: Int, Default: "10485760", Importance: Medium, Standing: Kept,
+		Name: "replica.fetch.response.max.bytes", Type: Int, Default: "10485760", Importance: Medium,
 		Valid: atLeast(0),
 		Doc:   "Bytes a follower asks for in one fetch.",
 	},
 	{
-		Name: "replica.fetch.wait.max.ms", Type: Int, Default: "500", Importance: High, Standing: Kept,
+		Name: "replica.fetch.wait.max.ms", Type: Int, Default: "500", Importance: High,
 		Doc: "How long a follower's fetch waits for data.",
 	},
 	{
@@ -1109,19 +1109,20 @@ var brokerTable = []Property{
 		Doc: "How often high watermarks are written down; `log.flush.offset.checkpoint.interval.ms` decides for all checkpoints.",
 	},
 	{
-		Name: "replica.lag.time.max.ms", Type: Long, Default: "30000", Importance: High, Standing: Kept,
+		Name: "replica.lag.time.max.ms", Type: Long, Default: "30000", Importance: High,
 		Doc: "A follower that did not catch up for this long leaves the in-sync set.",
 	},
 	{
-		Name: "replica.selector.class", Type: String, Null: true, Importance: Medium, Standing: NotBuilt,
-		Doc: "A Java class that chooses the replica a consumer reads from.",
+		Name: "replica.selector.class", Type: String, Null: true, Importance: Medium,
+		Valid: oneOf(RackAwareSelector, "org.apache.kafka.common.replica.LeaderSelector"),
+		Doc:   "Who chooses the replica that a consumer reads from, by the name of Kafka's class: RackAwareReplicaSelector sends a consumer with client.rack to the in-sync replica of its rack that is furthest; LeaderSelector, and no value, to the leader.",
 	},
 	{
 		Name: "replica.socket.receive.buffer.bytes", Type: Int, Default: "65536", Importance: High, Standing: NoEffect,
 		Doc: "Socket buffer of followers' connections.",
 	},
 	{
-		Name: "replica.socket.timeout.ms", Type: Int, Default: "30000", Importance: High, Standing: Kept,
+		Name: "replica.socket.timeout.ms", Type: Int, Default: "30000", Importance: High,
 		Doc: "Socket timeout of followers' connections.",
 	},
 	{

@@ -242,6 +242,8 @@ func (n *Node) Status(ctx context.Context) (api.QuorumStatus, error) {
 // epochRaiser asks the controller for new leader epochs, off the goroutine
 // that publishes metadata, which must not wait for the next.
 type epochRaiser struct {
+	isr *isrProposals
+
 	mu     sync.Mutex // guards asked
 	asked  map[plan.EpochRaise]bool
 	wake   chan struct{} // capacity 1
@@ -252,7 +254,7 @@ type epochRaiser struct {
 
 func (n *Node) startRaiser() *epochRaiser {
 	ctx, cancel := context.WithCancel(context.Background())
-	n.raiser = &epochRaiser{asked: map[plan.EpochRaise]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+	n.raiser = &epochRaiser{isr: newISRProposals(n.live.Broker().NodeID, n.metrics, n.logs.Logger(logReplica)), asked: map[plan.EpochRaise]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
 	return n.raiser
 }
 
@@ -267,8 +269,10 @@ func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
 	}
 }
 
-// ChangeISR meets replica.Controller. A node alone has nobody to drop or add.
-func (r *epochRaiser) ChangeISR([16]byte, int32, *partition.ISRChange) {}
+// ChangeISR meets replica.Controller.
+func (r *epochRaiser) ChangeISR(topic [16]byte, index int32, c *partition.ISRChange) {
+	r.isr.propose(topic, index, c)
+}
 
 // start begins to ask, once this broker is registered.
 func (r *epochRaiser) start(up *uplink.Uplink) {
@@ -301,6 +305,7 @@ func (r *epochRaiser) raise(ctx context.Context, up *uplink.Uplink) error {
 }
 
 func (r *epochRaiser) close() {
+	r.isr.close()
 	r.cancel()
 	r.wg.Wait()
 }

@@ -26,6 +26,7 @@ func (n *Node) buildAPI() error {
 		api.NewProduce(api.ProduceConfig{Partitions: here, Metrics: n.metrics, Failed: failed}).Routes(),
 		api.NewFetch(api.FetchConfig{
 			Partitions: here, Sessions: n.sessions, MaxBytes: b.Fetch.MaxBytes, Metrics: n.metrics, Failed: failed,
+			Flushed: n.table, Inner: n.inner,
 		}).Routes(),
 		(&api.Offsets{Partitions: here}).Routes(),
 		(&api.Records{Partitions: here, Internal: config.IsInternal}).Routes(),

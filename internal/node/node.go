@@ -123,6 +123,7 @@ const (
 	logAPI        = "api"
 	logCleaner    = "cleaner"
 	logClients    = "clients"
+	logReplica    = "replica"
 )
 
 // New makes a node that has touched nothing yet.
@@ -135,7 +136,7 @@ func New(cfg Config) *Node {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients, logReplica)
 	n.log = n.logs.Logger(logNode)
 	n.image.Store(meta.Empty())
 	n.formerLeader.Store(-1)
