@@ -45,6 +45,7 @@ type Broker struct {
 	Txn      Txn
 	Quorum   Quorum
 	Replica  Replica
+	Balance  Balance
 
 	// ValidateAll: inflate and check every compressed batch, not only those
 	// of compacted topics (gregor.validate.records=all).
@@ -198,6 +199,15 @@ type Replica struct {
 	AlterDirBytesPerSecond int64
 }
 
+// Balance is how the controller spreads load by itself.
+type Balance struct {
+	Enabled        bool
+	Every          time.Duration
+	Batch          int   // partitions moved at a time
+	Slack          int   // percent above the mean
+	BytesPerSecond int64 // that a broker copies meanwhile
+}
+
 // Broker is the typed view.
 func (s *Settings) Broker() *Broker { return s.broker }
 
@@ -268,6 +278,10 @@ func (s *Settings) view() (*Broker, error) {
 	s.coordinators(b)
 	s.quorum(b)
 	s.replica(b)
+	b.Balance = Balance{
+		Enabled: s.flag("gregor.balance.enable"), Every: s.ms("gregor.balance.interval.ms"), Batch: s.int("gregor.balance.batch"),
+		Slack: s.int("gregor.balance.slack.percent"), BytesPerSecond: s.long("gregor.balance.bytes.per.second"),
+	}
 	b.ValidateAll = s.text("gregor.validate.records") == "all"
 	b.ScrubBytesPerSecond = s.long("gregor.scrub.bytes.per.second")
 	b.ProducerIDExpiration = s.ms("producer.id.expiration.ms")

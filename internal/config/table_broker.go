@@ -240,6 +240,34 @@ var brokerTable = []Property{
 		Doc:   "Bytes a second this broker takes in for throttled replicas. Dynamic only.",
 	},
 	{
+		Name: "gregor.balance.batch", Type: Int, Default: "20", Importance: Low, Mode: ClusterWide,
+		Valid: atLeast(1),
+		Doc:   "How many partitions the controller moves at a time when it spreads load by itself.",
+	},
+	{
+		Name: "gregor.balance.bytes.per.second", Type: Long, Default: "52428800", Importance: Medium, Mode: ClusterWide,
+		Valid: atLeast(1),
+		Doc:   "How fast each broker copies replicas that are being added to it while `gregor.balance.enable` is on, unless they have a throttle of their own (`follower.replication.throttled.replicas`).",
+	},
+	{
+		Name: "gregor.balance.enable", Type: Boolean, Default: "false", Importance: Medium, Mode: ClusterWide,
+		Doc: "Let the active controller spread replicas over brokers and racks, and move them off brokers that are drained or unregistered, one batch at a time and only while every replica is in sync. `gregor cluster balance` shows what it would do.",
+	},
+	{
+		Name: "gregor.balance.interval.ms", Type: Long, Default: "60000", Importance: Low, Mode: ClusterWide,
+		Valid: atLeast(1000),
+		Doc:   "How often the controller looks whether load is to be spread.",
+	},
+	{
+		Name: "gregor.balance.slack.percent", Type: Int, Default: "10", Importance: Low, Mode: ClusterWide,
+		Valid: between(1, 1000),
+		Doc:   "How many percent more replicas than the mean a broker may hold before the controller moves some by itself.",
+	},
+	{
+		Name: "gregor.broker.drain", Type: Boolean, Default: "false", Importance: Medium, Mode: PerBroker,
+		Doc: "Take this broker out: new replicas go to others where there are any, and balancing moves what it has. `gregor cluster balance --drain` sets it, `--undrain` takes it away.",
+	},
+	{
 		Name: "gregor.durable", Type: Boolean, Default: "true", Importance: High, Mode: ClusterWide,
 		Doc: "Flush every append before it is acknowledged or shown to consumers, for topics without their own. Off gives Kafka's meaning: replicas and the page cache. Internal topics are always durable.",
 	},
