@@ -46,14 +46,21 @@ func (n *Node) buildAPI() error {
 			Receiver: telemetryLog{n.logs.Logger(logClients)}, Subscriptions: n.telemetry.Load,
 			MaxBytes: b.TelemetryMaxBytes, NewID: newID,
 		}).Routes(),
+		(&api.Brokers{Desk: desk{n.desk}}).Routes(),
 		n.quorumRoutes(),
 	}
 	families = append(families, txnRows...)
-	var err error
-	n.api, err = api.New(api.Config{Memory: n.memory, Failed: failed, Inner: n.inner, Features: features{&n.image}}, families...)
+	cfg := api.Config{Memory: n.memory, Failed: failed, Inner: n.inner, Features: features{&n.image}}
+	controllers, err := api.New(cfg, ofControllers(families)...)
 	if err != nil {
 		return err
 	}
-	n.front.build(n.api)
+	n.api = controllers
+	if b.IsBroker {
+		if n.api, err = api.New(cfg, families...); err != nil {
+			return err
+		}
+	}
+	n.front.build(n.api, controllers)
 	return nil
 }

@@ -42,6 +42,7 @@ type DirConfig struct {
 	RetentionInterval  time.Duration // log.retention.check.interval.ms, 5 min; negative: never
 	ScrubRate          int64         // bytes a second of cold data read again; 0: none; see SetScrubRate
 	ReserveBytes       int64         // kept free for logs with LogConfig.Reserve; 0: none
+	ZeroAhead          int64         // zeroes kept ahead of a log that is synced often, 256 KiB; negative: none
 }
 
 // Dir is one log directory. Concurrency: mu guards the table of logs, commitMu
