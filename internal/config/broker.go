@@ -161,6 +161,8 @@ type Txn struct {
 	AbortCheck        time.Duration
 	ExpirationCheck   time.Duration
 	VerifyPartitions  bool
+	LoadBufferBytes   int
+	AddWait           time.Duration // how long a first write waits for the transaction before
 }
 
 // Quorum are the settings of the metadata log.
@@ -492,6 +494,8 @@ func (s *Settings) coordinators(b *Broker) {
 		AbortCheck:        s.ms("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
 		ExpirationCheck:   s.ms("transaction.remove.expired.transaction.cleanup.interval.ms"),
 		VerifyPartitions:  s.flag("transaction.partition.verification.enable"),
+		LoadBufferBytes:   s.int("transaction.state.log.load.buffer.size"),
+		AddWait:           s.ms("add.partitions.to.txn.retry.backoff.max.ms"),
 	}
 }
 

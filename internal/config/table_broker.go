@@ -5,14 +5,14 @@ package config
 // brokerTable holds the properties of brokers and controllers, in the order of their names.
 var brokerTable = []Property{
 	{
-		Name: "add.partitions.to.txn.retry.backoff.max.ms", Type: Int, Default: "100", Importance: High, Standing: Kept,
+		Name: "add.partitions.to.txn.retry.backoff.max.ms", Type: Int, Default: "100", Importance: High,
 		Valid: atLeast(0),
-		Doc:   "Longest pause between attempts to add a partition to a transaction on behalf of an older client.",
+		Doc:   "How long the first write of a transaction waits until the one before has its markers. After that the client has to ask again.",
 	},
 	{
-		Name: "add.partitions.to.txn.retry.backoff.ms", Type: Int, Default: "20", Importance: High, Standing: Kept,
+		Name: "add.partitions.to.txn.retry.backoff.ms", Type: Int, Default: "20", Importance: High, Standing: NoEffect,
 		Valid: atLeast(1),
-		Doc:   "First pause between attempts to add a partition to a transaction on behalf of an older client.",
+		Doc:   "First pause between attempts to add a partition to a transaction. There are no attempts here: the request waits, see add.partitions.to.txn.retry.backoff.max.ms.",
 	},
 	{
 		Name: "advertised.listeners", Type: List, Null: true, Importance: High,
@@ -1573,46 +1573,46 @@ var brokerTable = []Property{
 		Doc:   "Largest report of client metrics accepted.",
 	},
 	{
-		Name: "transaction.abort.timed.out.transaction.cleanup.interval.ms", Type: Int, Default: "10000", Importance: Low, Standing: Kept,
+		Name: "transaction.abort.timed.out.transaction.cleanup.interval.ms", Type: Int, Default: "10000", Importance: Low, Standing: NoEffect,
 		Valid: atLeast(1),
-		Doc:   "How often transactions that took too long are looked for.",
+		Doc:   "How often transactions that took too long are looked for. Here each has a timer of its own.",
 	},
 	{
-		Name: "transaction.max.timeout.ms", Type: Int, Default: "900000", Importance: High, Standing: Kept,
+		Name: "transaction.max.timeout.ms", Type: Int, Default: "900000", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Longest transaction timeout a producer may ask for.",
 	},
 	{
-		Name: "transaction.partition.verification.enable", Type: Boolean, Default: "true", Importance: Low, Mode: ClusterWide, Standing: Kept,
+		Name: "transaction.partition.verification.enable", Type: Boolean, Default: "true", Importance: Low, Mode: ClusterWide,
 		Doc: "Check that a partition belongs to the transaction before the first write to it.",
 	},
 	{
-		Name: "transaction.remove.expired.transaction.cleanup.interval.ms", Type: Int, Default: "3600000", Importance: Low, Standing: Kept,
+		Name: "transaction.remove.expired.transaction.cleanup.interval.ms", Type: Int, Default: "3600000", Importance: Low,
 		Valid: atLeast(1),
 		Doc:   "How often expired transactional ids are looked for.",
 	},
 	{
-		Name: "transaction.state.log.load.buffer.size", Type: Int, Default: "5242880", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.load.buffer.size", Type: Int, Default: "5242880", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Bytes read at a time when transactions are loaded.",
 	},
 	{
-		Name: "transaction.state.log.min.isr", Type: Int, Default: "2", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.min.isr", Type: Int, Default: "2", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "`min.insync.replicas` of `__transaction_state`.",
 	},
 	{
-		Name: "transaction.state.log.num.partitions", Type: Int, Default: "50", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.num.partitions", Type: Int, Default: "50", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Partitions of `__transaction_state`.",
 	},
 	{
-		Name: "transaction.state.log.replication.factor", Type: Short, Default: "3", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.replication.factor", Type: Short, Default: "3", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Replicas of `__transaction_state`.",
 	},
 	{
-		Name: "transaction.state.log.segment.bytes", Type: Int, Default: "104857600", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.segment.bytes", Type: Int, Default: "104857600", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Segment size of `__transaction_state`.",
 	},
@@ -1621,7 +1621,7 @@ var brokerTable = []Property{
 		Doc: "Permit transactions that an outside coordinator commits.",
 	},
 	{
-		Name: "transactional.id.expiration.ms", Type: Int, Default: "604800000", Importance: High, Standing: Kept,
+		Name: "transactional.id.expiration.ms", Type: Int, Default: "604800000", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "How long a silent transactional id is remembered.",
 	},

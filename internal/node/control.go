@@ -47,6 +47,7 @@ func (n *Node) startControl(context.Context) error {
 		return err
 	}
 	n.startGroups()
+	n.startTxns()
 	n.controller = controller.New(controller.Config{
 		Found: n.foundingRecords,
 		Fault: func(name string, err error) {
@@ -85,6 +86,9 @@ func (n *Node) startControl(context.Context) error {
 // foundingRecords are the first of a cluster: its id, and who founded it.
 func (n *Node) foundingRecords() []meta.Record {
 	records := []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: time.Now().UnixMilli()}}
+	for _, f := range supportedFeatures() {
+		records = append(records, meta.FeatureRecord{Name: f.Name, Level: f.Max})
+	}
 	for _, v := range n.begins.voters {
 		if len(v.Endpoints) > 0 {
 			records = append(records, meta.ControllerRecord{Controller: meta.Controller{ID: v.ID, Directory: v.Directory, Endpoints: v.Endpoints}})
@@ -140,10 +144,13 @@ func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 		switch {
 		case c.Name == config.OffsetsTopic:
 			n.elect(c)
+		case c.Name == config.TxnTopic:
+			n.electTxns(c)
 		case c.Old != nil && (c.New == nil || c.Recreated()):
 			n.groups.Post(func(s *group.Shard, _ time.Time) coord.Result { return s.TopicDeleted(c.Name) })
 		}
 	}
+	n.publishTxns(img, d)
 	if n.cfg.Published != nil {
 		n.cfg.Published(img)
 	}
@@ -192,10 +199,6 @@ func (n *Node) verifies() bool { return n.live.Broker().Txn.VerifyPartitions }
 func (n *Node) maxOffsetsBatch() int {
 	return n.topicConfig(n.image.Load(), config.OffsetsTopic).MaxMessageBytes
 }
-
-// supportedFeatures are those that this program knows, by name. A feature is
-// listed only once all that it promises is there (docs/adr).
-func supportedFeatures() []meta.FeatureRange { return nil }
 
 func (n *Node) quorumEvents() quorum.Events {
 	log := n.logs.Logger(logQuorum)
