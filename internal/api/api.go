@@ -25,6 +25,9 @@ type Config struct {
 	Failed func(c *Call, err error)
 	// Memory bounds what requests take; nil: one of its own.
 	Memory *Memory
+	// Inner tells whether nodes talk to each other over a listener: those of
+	// brokers and of controllers. nil: over every one.
+	Inner func(listener string) bool
 }
 
 // API is the table from key to versions and handler, and a wire.Handler.
@@ -33,6 +36,7 @@ type Config struct {
 type API struct {
 	cfg     Config
 	routes  [maxKey + 1]*Route
+	private [maxPrivate]*Route // by key - FirstPrivate
 	schemas [maxKey + 1]*schema
 	replies sync.Pool // of *body
 	calls   sync.Pool // of *Call, for handlers that do not keep it
@@ -40,6 +44,9 @@ type API struct {
 
 // maxKey bounds the table; kmsg knows keys up to kmsg.MaxKey.
 const maxKey = 127
+
+// maxPrivate bounds the number of our own keys.
+const maxPrivate = 32
 
 // New makes the table of all families' routes. A key given twice, or versions
 // outside Kafka 4.2's, is an error.
@@ -52,6 +59,12 @@ func New(cfg Config, families ...[]Route) (*API, error) {
 	for _, family := range families {
 		for i := range family {
 			r := &family[i]
+			if r.Key >= FirstPrivate {
+				if err := a.addPrivate(r); err != nil {
+					return nil, err
+				}
+				continue
+			}
 			req := kmsg.RequestForKey(int16(r.Key))
 			if r.Key < 0 || int(r.Key) > maxKey || req == nil {
 				return nil, fmt.Errorf("api: key %d is unknown", r.Key)
@@ -75,6 +88,18 @@ func New(cfg Config, families ...[]Route) (*API, error) {
 	return a, nil
 }
 
+func (a *API) addPrivate(r *Route) error {
+	i := r.Key - FirstPrivate
+	if i >= maxPrivate {
+		return fmt.Errorf("api: private key %d is above %d", r.Key, FirstPrivate+maxPrivate-1)
+	}
+	if a.private[i] != nil {
+		return fmt.Errorf("api: two handlers for private key %d", r.Key)
+	}
+	a.private[i] = r
+	return nil
+}
+
 // Range is one row of what is served.
 type Range struct {
 	Key      kmsg.Key
@@ -94,6 +119,9 @@ func (a *API) Served() []Range {
 }
 
 func (a *API) route(key int16) *Route {
+	if i := int(key) - int(FirstPrivate); i >= 0 && i < maxPrivate {
+		return a.private[i]
+	}
 	if key < 0 || key > maxKey {
 		return nil
 	}
@@ -113,12 +141,18 @@ func (a *API) Kind(key, version int16) (wire.Kind, bool) {
 	if version < r.Min || version > r.Max {
 		return wire.Kind{}, false
 	}
+	if r.Key >= FirstPrivate {
+		return wire.Kind{FlexibleHeader: true, Parks: r.ParksLong}, true
+	}
 	return wire.Kind{FlexibleHeader: version >= flexibleFrom[key], Parks: r.ParksLong}, true
 }
 
 // Serve decodes a request, calls its handler and encodes the response.
 func (a *API) Serve(ctx context.Context, q *wire.Request) (wire.Reply, wire.Pending) {
 	r := a.route(q.Key)
+	if r.Inner && a.cfg.Inner != nil && q.Conn != nil && !a.cfg.Inner(q.Conn.Listener()) {
+		return wire.Reply{None: true, Close: true, Why: fmt.Sprintf("api key %d is not served on listener %s", q.Key, q.Conn.Listener())}, nil
+	}
 	if r.raw != nil {
 		c, ok := a.calls.Get().(*Call)
 		if !ok {
@@ -154,7 +188,7 @@ func (a *API) serveTyped(ctx context.Context, r *Route, c *Call, raw []byte) wir
 		a.cfg.Memory.release(held)
 		held = 0
 	}
-	resp, err := r.typed(ctx, c, req)
+	resp, err := r.typed(context.WithValue(ctx, callKey{}, c), c, req)
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, ErrClose) {
 			return wire.Reply{None: true, Close: true, Why: err.Error()}

@@ -89,6 +89,8 @@ type Route struct {
 	AdvertiseMin int16
 	// ParksLong: serving may wait for long; see Parks.
 	ParksLong bool
+	// Inner: served only where nodes talk to each other, see Config.Inner.
+	Inner bool
 	// A raw handler decodes by itself, and keeps neither call nor body; a typed
 	// one gets a kmsg request.
 	raw   func(ctx context.Context, c *Call, body []byte) (wire.Reply, wire.Pending)
@@ -102,6 +104,20 @@ func On[R kmsg.Request](key kmsg.Key, from, to int16, h func(ctx context.Context
 			return h(ctx, c, req.(R))
 		}}
 }
+
+// FirstPrivate is the first key that is ours and not Kafka's: nodes of Gregor
+// use them among themselves.
+const FirstPrivate kmsg.Key = 32000
+
+// Private makes a row for a key of our own, in version 0 with flexible headers.
+// ApiVersions does not list it, and only nodes may ask (Inner). The body is
+// borrowed, and checked by the handler before it allocates.
+func Private(key kmsg.Key, h func(ctx context.Context, c *Call, body []byte) (wire.Reply, wire.Pending)) Route {
+	return Route{Key: key, Inner: true, raw: h}
+}
+
+// Among marks a row that only nodes may ask (AlterPartition, BrokerHeartbeat).
+func (r Route) Among() Route { r.Inner = true; return r }
 
 // Parks marks a row whose handler may wait for long (JoinGroup, SyncGroup).
 func (r Route) Parks() Route { r.ParksLong = true; return r }

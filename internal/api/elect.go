@@ -4,14 +4,8 @@ package api
 
 import (
 	"context"
-	"fmt"
-	"slices"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"gregor/internal/meta"
-	"gregor/internal/meta/plan"
 )
 
 // ElectLeaders: 0-2
@@ -30,14 +24,16 @@ import (
 //
 // Behaviours:
 //   - Topics null: all that are being moved (KIP-455). What is not being moved
-//     is left out of the answer, also when it was asked for.
+//     is left out of the answer, also when it was asked for. The controller
+//     answers: it is the first to know.
 
 // AlterPartitionReassignments: 0-1
 //
 // Behaviours:
-//   - Replicas null cancels: NO_REASSIGNMENT_IN_PROGRESS.
-//   - The replicas that the partition has: done at once.
-//   - Any others: INVALID_REPLICA_ASSIGNMENT, for no other broker exists.
+//   - Replicas null cancels; NO_REASSIGNMENT_IN_PROGRESS where none is.
+//   - A target that only reorders or takes away is reached at once, any other
+//     when all its replicas are in the ISR.
+//   - Empty, unregistered or repeated brokers: INVALID_REPLICA_ASSIGNMENT.
 //
 // Versions:
 //
@@ -46,7 +42,6 @@ import (
 
 // Elections answers who leads, and where replicas shall be.
 type Elections struct {
-	Image      func() *meta.Image
 	Controller Controller
 }
 
@@ -70,62 +65,22 @@ func (e *Elections) elect(ctx context.Context, c *Call, req *kmsg.ElectLeadersRe
 	return resp, nil
 }
 
-func (e *Elections) list(_ context.Context, _ *Call, req *kmsg.ListPartitionReassignmentsRequest) (kmsg.Response, error) {
-	return plan.ListReassignments(e.Image(), req), nil
-}
-
-func (e *Elections) assign(_ context.Context, c *Call, req *kmsg.AlterPartitionAssignmentsRequest) (kmsg.Response, error) {
-	img := e.Image()
-	mayResize := c.Version < 1 || req.AllowReplicationFactorChange
-	resp := kmsg.NewPtrAlterPartitionAssignmentsResponse()
-	resp.AllowReplicationFactorChange = mayResize
-	for _, t := range req.Topics {
-		rt := kmsg.NewAlterPartitionAssignmentsResponseTopic()
-		rt.Topic = t.Topic
-		for _, p := range t.Partitions {
-			rp := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
-			rp.Partition = p.Partition
-			if err, text := reassign(img, t.Topic, p.Partition, p.Replicas, mayResize); err != nil {
-				rp.ErrorCode, rp.ErrorMessage = err.Code, &text
-			}
-			rt.Partitions = append(rt.Partitions, rp)
-		}
-		resp.Topics = append(resp.Topics, rt)
+func (e *Elections) list(ctx context.Context, _ *Call, req *kmsg.ListPartitionReassignmentsRequest) (kmsg.Response, error) {
+	ctx, cancel := within(ctx, req.TimeoutMillis)
+	defer cancel()
+	resp, err := ask[*kmsg.ListPartitionReassignmentsResponse](ctx, e.Controller, req)
+	if err != nil {
+		return nil, err
 	}
 	return resp, nil
 }
 
-// reassign judges one target. On the only broker of a cluster every answer is
-// either "as it is" or no.
-func reassign(img *meta.Image, topic string, index int32, target []int32, mayResize bool) (*kerr.Error, string) {
-	t := img.Topic(topic)
-	if t == nil {
-		return kerr.UnknownTopicOrPartition, fmt.Sprintf("topic %s does not exist", topic)
+func (e *Elections) assign(ctx context.Context, _ *Call, req *kmsg.AlterPartitionAssignmentsRequest) (kmsg.Response, error) {
+	ctx, cancel := within(ctx, req.TimeoutMillis)
+	defer cancel()
+	resp, err := ask[*kmsg.AlterPartitionAssignmentsResponse](ctx, e.Controller, req)
+	if err != nil {
+		return nil, err
 	}
-	p := t.Partition(index)
-	switch {
-	case p == nil:
-		return kerr.UnknownTopicOrPartition, fmt.Sprintf("topic %s has no partition %d", topic, index)
-	case target == nil:
-		return kerr.NoReassignmentInProgress, kerr.NoReassignmentInProgress.Description
-	case len(target) == 0:
-		return kerr.InvalidReplicaAssignment, "no replicas are named"
-	}
-	for i, r := range target {
-		switch {
-		case r < 0:
-			return kerr.InvalidReplicaAssignment, fmt.Sprintf("%d is no broker id", r)
-		case slices.Contains(target[:i], r):
-			return kerr.InvalidReplicaAssignment, fmt.Sprintf("broker %d is named twice", r)
-		case img.Broker(r) == nil:
-			return kerr.InvalidReplicaAssignment, fmt.Sprintf("broker %d is not registered", r)
-		}
-	}
-	switch {
-	case !mayResize && len(target) != len(p.Replicas):
-		return kerr.InvalidReplicationFactor, fmt.Sprintf("%d replicas would become %d", len(p.Replicas), len(target))
-	case !slices.Equal(target, p.Replicas):
-		return kerr.InvalidReplicaAssignment, fmt.Sprintf("%s-%d cannot be moved", topic, index)
-	}
-	return nil, ""
+	return resp, nil
 }

@@ -36,7 +36,7 @@ type memLog struct {
 	waiting []chan struct{}
 }
 
-func (l *memLog) Append(b []byte) (int64, error) {
+func (l *memLog) Append(b []byte, _ coord.AppendOptions) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := batch.View(slices.Clone(b))

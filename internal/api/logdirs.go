@@ -31,14 +31,14 @@ import (
 // AlterReplicaLogDirs: 1-2
 //
 // Behaviours:
-//   - A move to the directory where the replica is already: nothing to do.
+//   - A move begins and goes on in the background; DescribeLogDirs shows its
+//     future replica and how far that is behind.
+//   - To the directory where the replica is already: nothing to do, and a move
+//     under way is given up. To a third one: it begins anew.
 //   - A directory that is not configured: LOG_DIR_NOT_FOUND; one that is
-//     offline: KAFKA_STORAGE_ERROR; a partition not hosted here:
-//     REPLICA_NOT_AVAILABLE.
-//
-// Differs from Kafka: replicas do not move between directories yet, so a move
-// to another directory of this broker is refused by KAFKA_STORAGE_ERROR, as
-// Kafka refuses it while a directory is offline.
+//     offline, or any move while a directory is: KAFKA_STORAGE_ERROR.
+//   - A partition not hosted here: REPLICA_NOT_AVAILABLE; should it come, it
+//     will be made in that directory.
 //
 // Versions:
 //
@@ -55,6 +55,9 @@ type LogDirs struct {
 type HostedDirs interface {
 	Dirs() []*storage.Dir
 	All() []*replica.Partition
+	Move(p *replica.Partition, to *storage.Dir) error
+	// Prefer is for a partition that is not hosted here yet.
+	Prefer(n storage.Name, d *storage.Dir)
 }
 
 // Routes are the family's rows of the table.
@@ -89,28 +92,36 @@ func (l *LogDirs) describe(_ context.Context, _ *Call, req *kmsg.DescribeLogDirs
 		resp.Dirs = append(resp.Dirs, rd)
 	}
 	for _, p := range l.Hosted.All() { // by topic and index
-		log := p.Log()
-		if log == nil || req.Topics != nil && !asked[topicPartition{p.Topic(), p.Index()}] {
+		if req.Topics != nil && !asked[topicPartition{p.Topic(), p.Index()}] {
 			continue
 		}
-		i, ok := index[log.Dir()]
-		if !ok {
+		log, future := p.Log(), p.Future()
+		if log == nil {
 			continue
 		}
-		rd := &resp.Dirs[i]
-		if n := len(rd.Topics); n == 0 || rd.Topics[n-1].Topic != p.Topic() {
-			rt := kmsg.NewDescribeLogDirsResponseDirTopic()
-			rt.Topic = p.Topic()
-			rd.Topics = append(rd.Topics, rt)
+		if i, ok := index[log.Dir()]; ok {
+			addReplica(&resp.Dirs[i], p, log.Size(), max(p.HighWatermark()-log.End(), 0), false)
 		}
-		rp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
-		rp.Partition = p.Index()
-		rp.Size = log.Size()
-		rp.OffsetLag = max(p.HighWatermark()-log.End(), 0)
-		rt := &rd.Topics[len(rd.Topics)-1]
-		rt.Partitions = append(rt.Partitions, rp)
+		if future == nil {
+			continue
+		}
+		if i, ok := index[future.Dir()]; ok {
+			addReplica(&resp.Dirs[i], p, future.Size(), max(log.End()-future.End(), 0), true)
+		}
 	}
 	return resp, nil
+}
+
+func addReplica(rd *kmsg.DescribeLogDirsResponseDir, p *replica.Partition, size, lag int64, future bool) {
+	if n := len(rd.Topics); n == 0 || rd.Topics[n-1].Topic != p.Topic() {
+		rt := kmsg.NewDescribeLogDirsResponseDirTopic()
+		rt.Topic = p.Topic()
+		rd.Topics = append(rd.Topics, rt)
+	}
+	rp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+	rp.Partition, rp.Size, rp.OffsetLag, rp.IsFuture = p.Index(), size, lag, future
+	rt := &rd.Topics[len(rd.Topics)-1]
+	rt.Partitions = append(rt.Partitions, rp)
 }
 
 func (l *LogDirs) alter(_ context.Context, _ *Call, req *kmsg.AlterReplicaLogDirsRequest) (kmsg.Response, error) {
@@ -156,13 +167,12 @@ func (l *LogDirs) move(dir, topic string, index int32) error {
 	p, err := l.Partitions.Find(topic, index)
 	switch {
 	case replica.Code(err) == kerr.NotLeaderForPartition.Code:
+		l.Hosted.Prefer(storage.Name{Topic: topic, Partition: index}, dirs[i])
 		return kerr.ReplicaNotAvailable
 	case err != nil:
 		return err
-	case p.Log() == nil || p.Log().Dir() != dirs[i]:
-		return kerr.KafkaStorageError
 	}
-	return nil
+	return l.Hosted.Move(p, dirs[i])
 }
 
 // absolute is how Kafka names a directory. Where the working directory cannot

@@ -8,6 +8,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ import (
 type servedLogs struct {
 	table *replica.Table
 	dirs  []*storage.Dir
+	moved chan *storage.Log // where moves ended
+	rate  atomic.Int64      // of moves
 }
 
 type quiet struct{}
@@ -47,8 +50,12 @@ func serveLogs(t *testing.T) *servedLogs {
 
 func serveLogsOn(t *testing.T, fs vfs.FS) *servedLogs {
 	t.Helper()
-	s := &servedLogs{}
-	s.table = replica.NewTable(replica.Config{NodeID: 1, Controller: quiet{}, Topic: func(_ *meta.Image, name string) *replica.TopicConfig {
+	s := &servedLogs{moved: make(chan *storage.Log, 10)}
+	moves := replica.MoveEvents{
+		Ended:          func(_, to *storage.Log, _ error) { s.moved <- to },
+		BytesPerSecond: s.rate.Load,
+	}
+	s.table = replica.NewTable(replica.Config{NodeID: 1, Controller: quiet{}, Moves: moves, Topic: func(_ *meta.Image, name string) *replica.TopicConfig {
 		return &replica.TopicConfig{
 			Log:             storage.LogConfig{Durable: true, Delete: name != "compacted", Compact: name == "compacted"},
 			MaxMessageBytes: 1 << 20, MinISR: 1,
@@ -288,7 +295,7 @@ func TestLogDirsOfRealLogs(t *testing.T) {
 		dir, topic string
 		code       int16
 	}{
-		{here, "t", 0}, {there, "t", kerr.KafkaStorageError.Code}, {"/c", "t", kerr.LogDirNotFound.Code},
+		{here, "t", 0}, {there, "t", 0}, {"/c", "t", kerr.LogDirNotFound.Code},
 		{here, "u", kerr.UnknownTopicOrPartition.Code}, {here, string(make([]byte, 249)), kerr.InvalidTopicException.Code},
 	} {
 		resp, err := l.alter(context.Background(), &Call{}, &kmsg.AlterReplicaLogDirsRequest{Dirs: []kmsg.AlterReplicaLogDirsRequestDir{
@@ -299,5 +306,45 @@ func TestLogDirsOfRealLogs(t *testing.T) {
 		if got := resp.(*kmsg.AlterReplicaLogDirsResponse).Topics[0].Partitions[0]; got.ErrorCode != c.code {
 			t.Errorf("move %q to %s: code %d, want %d", c.topic, c.dir, got.ErrorCode, c.code)
 		}
+	}
+	s.awaitMove(t, "t", 0, there)
+	s.produce(t, "t", 0, 5, 3, 2, 1)
+	// A move that is slow shows both logs, and how far the future one is behind.
+	s.rate.Store(1)
+	for i := range int32(3) {
+		s.produce(t, "t", 0, 5, 4+i, 2, 1)
+	}
+	if err := s.table.Move(s.table.Named("t", 0), s.dirs[slices.IndexFunc(s.dirs, func(d *storage.Dir) bool { return d.Path() == here })]); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := l.describe(context.Background(), &Call{Version: 4}, &kmsg.DescribeLogDirsRequest{
+		Topics: []kmsg.DescribeLogDirsRequestTopic{{Topic: "t", Partitions: []int32{0}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, d := range resp.(*kmsg.DescribeLogDirsResponse).Dirs {
+		for _, topic := range d.Topics {
+			for _, p := range topic.Partitions {
+				seen++
+				if p.IsFuture != (d.Dir == here) || p.OffsetLag < 0 || p.OffsetLag > 7 || !p.IsFuture && (p.OffsetLag != 0 || p.Size == 0) {
+					t.Errorf("in %s: %+v", d.Dir, p)
+				}
+			}
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d replicas of t-0", seen)
+	}
+	s.rate.Store(0)
+	s.awaitMove(t, "t", 0, here)
+}
+
+// awaitMove waits until a partition's move has ended in dir.
+func (s *servedLogs) awaitMove(t *testing.T, topic string, index int32, dir string) {
+	t.Helper()
+	p := s.table.Named(topic, index)
+	if to := <-s.moved; to == nil || p.Log().Dir().Path() != dir {
+		t.Fatalf("moved to %v, want %s", to, dir)
 	}
 }

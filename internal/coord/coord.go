@@ -46,7 +46,7 @@ type Log interface {
 	// Append writes one whole batch, or nothing of it, and assigns offsets in
 	// place. end is the offset after the batch's last record. It does not wait
 	// for the batch to be committed. The bytes may be reused afterwards.
-	Append(batch []byte) (end int64, err error)
+	Append(batch []byte, o AppendOptions) (end int64, err error)
 
 	// Bounds returns the log start offset and the log end offset.
 	Bounds() (start, end int64)
@@ -68,6 +68,15 @@ type Log interface {
 	MaxBatch() int
 }
 
+// AppendOptions go with an append to a Log.
+type AppendOptions struct {
+	// Guard shows that the transaction coordinator knows that this partition
+	// belongs to the batch's transaction. It is needed for its first batch.
+	Guard uint64
+	// TxnVersion is a marker's transaction version.
+	TxnVersion int16
+}
+
 // Ticket names a call that waits for its answer. 0 names none.
 type Ticket uint64
 
@@ -75,6 +84,31 @@ type Ticket uint64
 type Record struct {
 	Key, Value []byte
 }
+
+// Producer is who wrote a batch in a transaction, or whose transaction a marker
+// ends.
+type Producer struct {
+	ID    int64
+	Epoch int16
+}
+
+// InTxn puts records into a client's transaction: they count when it commits.
+type InTxn struct {
+	Producer Producer
+	Guard    uint64
+}
+
+// Marker ends a producer's transaction in a coordinator's log.
+type Marker struct {
+	Producer         Producer
+	Commit           bool
+	CoordinatorEpoch int32 // of the transaction's coordinator
+	TxnVersion       int16
+}
+
+// Effect is something a shard wants to be done outside of it; what it may be is
+// between the shard and Config.Effect.
+type Effect any
 
 // Answer is the reply to a call that was parked.
 type Answer struct {
@@ -90,6 +124,17 @@ type Result struct {
 	// Divisible: the records do not depend on each other, so that many of them
 	// may be spread over several batches (expiry, deletion of a topic).
 	Divisible bool
+
+	// Txn, if not nil, writes Records as part of a client's transaction. Marker,
+	// if not nil, is written instead of Records. Both are for shards that are
+	// Transactional only.
+	Txn    *InTxn
+	Marker *Marker
+
+	// Effects are carried out once Records, and all that was written before, is
+	// committed, however long that takes; never, when the write is refused or
+	// leadership is lost before.
+	Effects []Effect
 
 	// Applied: memory already holds what Records say, so they are not replayed.
 	Applied bool
@@ -144,6 +189,18 @@ type Shard interface {
 
 	// Tick fires what is due at now.
 	Tick(now time.Time) Result
+}
+
+// Transactional is met by a shard whose log takes part in clients'
+// transactions.
+type Transactional interface {
+	Shard
+
+	// ReplayInTxn is Replay for a record that p wrote in its transaction.
+	ReplayInTxn(offset int64, p Producer, r Record) error
+
+	// ReplayMarker is called where the log says how a transaction of p ended.
+	ReplayMarker(offset int64, p Producer, commit bool)
 }
 
 // Events are reports of what an operator may want to know. They are called on

@@ -65,6 +65,7 @@ type loop[S Shard] struct {
 	waits     []wait // in the order of their ends and of their deadlines
 	written   int64  // log end
 	committed int64  // what the shard was told
+	effects   []due  // in the order of their ends
 
 	await     <-chan struct{} // nil when nothing is awaited
 	awaitEnd  int64
@@ -97,6 +98,12 @@ type wait struct {
 	to       Ticket
 	reply    any
 	settled  func(time.Time, bool, error) Result
+}
+
+// due are effects to be carried out when the log is committed up to end.
+type due struct {
+	end     int64
+	effects []Effect
 }
 
 func newLoop[S Shard](cfg *Config[S], partition, epoch int32, log Log) *loop[S] {
@@ -229,12 +236,9 @@ func (l *loop[S]) load() error {
 			err = errors.New("the log ends before its end offset")
 		}
 		if err == nil {
-			from, err = eachRecord(b, from, func(offset int64, r Record) {
-				records++
-				if err := l.shard.Replay(offset, r); err != nil {
-					l.badRecord(offset, err)
-				}
-			})
+			var n int64
+			from, n, err = replay(l.shard, b, from, l.badRecord)
+			records += n
 		}
 		if err != nil {
 			return err
@@ -311,7 +315,9 @@ func (l *loop[S]) carry(t Ticket, res Result, now time.Time) {
 		}
 		return
 	}
-	if len(res.Records) == 0 && res.Reply == nil && res.Settled == nil {
+	if len(res.Effects) > 0 {
+		l.effects = append(l.effects, due{end, res.Effects})
+	} else if len(res.Records) == 0 && res.Marker == nil && res.Reply == nil && res.Settled == nil {
 		return
 	}
 	l.waits = append(l.waits, wait{
@@ -326,16 +332,23 @@ func (l *loop[S]) carry(t Ticket, res Result, now time.Time) {
 // write appends the result's records and replays them. It returns the offset
 // that must be committed before the result counts: the log end.
 func (l *loop[S]) write(res Result, now time.Time) (int64, error) {
+	if res.Marker != nil {
+		return l.writeMarker(res.Marker, now)
+	}
+	var o AppendOptions
+	if res.Txn != nil {
+		o.Guard = res.Txn.Guard
+	}
 	rest := res.Records
 	for len(rest) > 0 {
 		n := len(rest)
 		if res.Divisible {
 			n = min(n, divideAt)
 		}
-		b, err := build(&l.batch, rest[:n], now.UnixMilli())
+		b, err := build(&l.batch, rest[:n], res.Txn, now.UnixMilli())
 		for err == nil && res.Divisible && n > 1 && len(b) > l.log.MaxBatch() {
 			n = (n + 1) / 2
-			b, err = build(&l.batch, rest[:n], now.UnixMilli())
+			b, err = build(&l.batch, rest[:n], res.Txn, now.UnixMilli())
 		}
 		if err != nil {
 			return 0, err
@@ -343,14 +356,20 @@ func (l *loop[S]) write(res Result, now time.Time) (int64, error) {
 		if len(b) > l.log.MaxBatch() {
 			return 0, kerr.RecordListTooLarge
 		}
-		end, err := l.log.Append(b)
+		end, err := l.log.Append(b, o)
 		if err != nil {
 			return 0, err
 		}
 		l.written = end
 		if !res.Applied {
 			for i, r := range rest[:n] {
-				if err := l.shard.Replay(end-int64(n-i), r); err != nil {
+				at := end - int64(n-i)
+				if res.Txn != nil {
+					err = l.transactional().ReplayInTxn(at, res.Txn.Producer, r)
+				} else {
+					err = l.shard.Replay(at, r)
+				}
+				if err != nil {
 					panic("broken invariant: a shard cannot read what it wrote: " + err.Error())
 				}
 			}
@@ -363,11 +382,40 @@ func (l *loop[S]) write(res Result, now time.Time) (int64, error) {
 	return l.written, nil
 }
 
+// writeMarker appends a marker and replays it.
+func (l *loop[S]) writeMarker(m *Marker, now time.Time) (int64, error) {
+	end, err := l.log.Append(marker(m, now.UnixMilli()), AppendOptions{TxnVersion: m.TxnVersion})
+	if err != nil {
+		return 0, err
+	}
+	l.written = end
+	l.transactional().ReplayMarker(end-1, m.Producer, m.Commit)
+	return end, nil
+}
+
+func (l *loop[S]) transactional() Transactional {
+	t, ok := any(l.shard).(Transactional)
+	if !ok {
+		panic("broken invariant: a shard without transactions writes in one")
+	}
+	return t
+}
+
 // settle moves the committed view and answers whoever waited for that.
 func (l *loop[S]) settle() {
 	if c := min(l.log.Committed(), l.written); c > l.committed {
 		l.committed = c
 		l.shard.Committed(c)
+	}
+	for len(l.effects) > 0 && l.effects[0].end <= l.committed {
+		d := l.effects[0]
+		l.effects[0] = due{}
+		if l.effects = l.effects[1:]; len(l.effects) == 0 {
+			l.effects = nil
+		}
+		for _, e := range d.effects {
+			l.cfg.Effect(l.partition, l.epoch, e)
+		}
 	}
 	for len(l.waits) > 0 && l.waits[0].end <= l.committed {
 		l.pop(time.Now(), nil)
@@ -494,7 +542,7 @@ func (l *loop[S]) unload() {
 }
 
 func (l *loop[S]) failAll(err error) {
-	l.waits = nil
+	l.waits, l.effects = nil, nil
 	for t := range l.calls {
 		l.answer(t, nil, err)
 	}

@@ -28,6 +28,10 @@ type Config[S Shard] struct {
 	// Codec compresses what shards write (offsets.topic.compression.codec).
 	Codec batch.Codec
 
+	// Effect carries out what shards want done, for a partition that is owned
+	// in an epoch. It is called on the partition's loop and must not block.
+	Effect func(partition, epoch int32, e Effect)
+
 	Events Events
 }
 

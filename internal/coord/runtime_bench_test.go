@@ -36,9 +36,9 @@ func BenchmarkWrite(b *testing.B) {
 // forgetfulLog counts and keeps nothing; one loop uses it.
 type forgetfulLog struct{ end int64 }
 
-func (l *forgetfulLog) Append([]byte) (int64, error)            { l.end++; return l.end, nil }
-func (l *forgetfulLog) Bounds() (int64, int64)                  { return 0, l.end }
-func (l *forgetfulLog) Committed() int64                        { return l.end }
-func (l *forgetfulLog) Await(int64) (<-chan struct{}, func())   { return nil, func() {} }
-func (l *forgetfulLog) Read(int64, int, []byte) ([]byte, error) { return nil, nil }
-func (l *forgetfulLog) MaxBatch() int                           { return 1 << 20 }
+func (l *forgetfulLog) Append([]byte, AppendOptions) (int64, error) { l.end++; return l.end, nil }
+func (l *forgetfulLog) Bounds() (int64, int64)                      { return 0, l.end }
+func (l *forgetfulLog) Committed() int64                            { return l.end }
+func (l *forgetfulLog) Await(int64) (<-chan struct{}, func())       { return nil, func() {} }
+func (l *forgetfulLog) Read(int64, int, []byte) ([]byte, error)     { return nil, nil }
+func (l *forgetfulLog) MaxBatch() int                               { return 1 << 20 }

@@ -43,7 +43,7 @@ type logWaiter struct {
 	ch  chan struct{}
 }
 
-func (l *fakeLog) Append(b []byte) (int64, error) {
+func (l *fakeLog) Append(b []byte, _ AppendOptions) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
@@ -466,11 +466,11 @@ func TestLoadFailures(t *testing.T) {
 	run(t, func(t *testing.T, f *fixture) {
 		var b batch.Builder
 		for _, recs := range [][]Record{{number(1), {Value: []byte("x")}}, {number(2)}} {
-			v, err := build(&b, recs, 0)
+			v, err := build(&b, recs, nil, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			f.log.Append(v)
+			f.log.Append(v, AppendOptions{})
 		}
 		f.log.readErr = errors.New("disk")
 		f.elect()
@@ -530,7 +530,7 @@ func TestMailGoesBeforeTimers(t *testing.T) {
 func TestLoadBeforeTheLogAgrees(t *testing.T) {
 	t.Parallel()
 	run(t, func(t *testing.T, f *fixture) {
-		f.log.Append(mustBuild(t, number(3)))
+		f.log.Append(mustBuild(t, number(3)), AppendOptions{})
 		f.log.readErr = fmt.Errorf("read: %w", kerr.FencedLeaderEpoch)
 		f.elect()
 		if _, err := f.add(1); !errors.Is(err, kerr.NotCoordinator) {
@@ -549,7 +549,7 @@ func TestLoadBeforeTheLogAgrees(t *testing.T) {
 
 func mustBuild(t *testing.T, records ...Record) batch.View {
 	t.Helper()
-	v, err := build(&batch.Builder{}, records, 0)
+	v, err := build(&batch.Builder{}, records, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

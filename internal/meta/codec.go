@@ -78,8 +78,11 @@ func (r *reader) body(k kind) Record {
 		return RemoveControllerRecord{r.int32()}
 	case kindBroker:
 		b := Broker{ID: r.int32(), Epoch: r.varint(), Incarnation: r.uuid(), Endpoints: r.endpoints(), Rack: r.str(), Dirs: r.uuids(), Features: r.features()}
-		flags := r.flags(brokerFenced | brokerStopping)
+		flags := r.flags(brokerFenced | brokerStopping | brokerCordoned)
 		b.Fenced, b.Stopping = flags&brokerFenced != 0, flags&brokerStopping != 0
+		if flags&brokerCordoned != 0 {
+			b.Cordoned = r.uuids()
+		}
 		return BrokerRecord{b}
 	case kindRemoveBroker:
 		return RemoveBrokerRecord{r.int32()}
@@ -110,6 +113,7 @@ func (r *reader) body(k kind) Record {
 const (
 	brokerFenced   = 1
 	brokerStopping = 2
+	brokerCordoned = 4 // cordoned directories follow
 
 	partitionRecovering = 1
 	partitionDirs       = 2 // a directory is named for each replica
@@ -143,12 +147,21 @@ func (r BrokerRecord) appendBody(b []byte) []byte {
 	b = append(b, r.Incarnation[:]...)
 	b = appendEndpoints(b, r.Endpoints)
 	b = appendString(b, r.Rack)
-	b = binary.AppendUvarint(b, uint64(len(r.Dirs)))
-	for _, d := range r.Dirs {
-		b = append(b, d[:]...)
-	}
+	b = appendUUIDs(b, r.Dirs)
 	b = appendFeatures(b, r.Features)
-	return append(b, flag(r.Fenced, brokerFenced)|flag(r.Stopping, brokerStopping))
+	b = append(b, flag(r.Fenced, brokerFenced)|flag(r.Stopping, brokerStopping)|flag(len(r.Cordoned) > 0, brokerCordoned))
+	if len(r.Cordoned) > 0 {
+		b = appendUUIDs(b, r.Cordoned)
+	}
+	return b
+}
+
+func appendUUIDs(b []byte, us []UUID) []byte {
+	b = binary.AppendUvarint(b, uint64(len(us)))
+	for _, u := range us {
+		b = append(b, u[:]...)
+	}
+	return b
 }
 
 func (r RemoveBrokerRecord) appendBody(b []byte) []byte { return binary.AppendVarint(b, int64(r.ID)) }

@@ -83,7 +83,7 @@ func (c TopicChange) Partitions() iter.Seq2[int32, PartitionChange] {
 			}
 			for i := int32(k * chunkSize); i < int32((k+1)*chunkSize); i++ {
 				p, q := old.Partition(i), after.Partition(i)
-				if p == q || p != nil && q != nil && p.equal(q) {
+				if p == q || p != nil && q != nil && p.Equal(q) {
 					continue
 				}
 				if !yield(i, PartitionChange{p, q}) {
@@ -104,7 +104,7 @@ func Diff(old, after *Image) *Delta {
 		Old: old, New: after,
 		Cluster:     old.cluster != after.cluster,
 		Topics:      diffTrees(old.topics, after.topics, func(a, b *Topic) bool { return a.equal(b) }),
-		Brokers:     diffTrees(old.brokers, after.brokers, func(a, b *Broker) bool { return a.equal(b) }),
+		Brokers:     diffTrees(old.brokers, after.brokers, func(a, b *Broker) bool { return a.Equal(b) }),
 		Controllers: diffTrees(old.controllers, after.controllers, func(a, b *Controller) bool { return a.equal(b) }),
 		Configs:     diffTrees(old.configs, after.configs, slices.Equal[Settings]),
 		Features:    diffTrees(old.features, after.features, func(a, b int16) bool { return a == b }),
@@ -147,17 +147,18 @@ func (t *Topic) equal(u *Topic) bool {
 		return false
 	}
 	for i, p := range t.Partitions() {
-		if !p.equal(u.Partition(i)) {
+		if !p.Equal(u.Partition(i)) {
 			return false
 		}
 	}
 	return true
 }
 
-func (b *Broker) equal(c *Broker) bool {
+// Equal compares two registrations.
+func (b *Broker) Equal(c *Broker) bool {
 	return b == c || b.ID == c.ID && b.Epoch == c.Epoch && b.Incarnation == c.Incarnation && b.Rack == c.Rack &&
 		b.Fenced == c.Fenced && b.Stopping == c.Stopping && slices.Equal(b.Endpoints, c.Endpoints) &&
-		slices.Equal(b.Dirs, c.Dirs) && slices.Equal(b.Features, c.Features)
+		slices.Equal(b.Dirs, c.Dirs) && slices.Equal(b.Cordoned, c.Cordoned) && slices.Equal(b.Features, c.Features)
 }
 
 func (c *Controller) equal(d *Controller) bool {

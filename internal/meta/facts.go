@@ -82,7 +82,8 @@ func (p *Partition) Dir(broker int32) UUID {
 	return DirUnassigned
 }
 
-func (p *Partition) equal(q *Partition) bool {
+// Equal compares two states of a partition.
+func (p *Partition) Equal(q *Partition) bool {
 	return p == q || p.Leader == q.Leader && p.LeaderEpoch == q.LeaderEpoch && p.PartitionEpoch == q.PartitionEpoch &&
 		p.Recovering == q.Recovering && slices.Equal(p.Replicas, q.Replicas) && slices.Equal(p.Dirs, q.Dirs) &&
 		slices.Equal(p.ISR, q.ISR) && slices.Equal(p.ELR, q.ELR) && slices.Equal(p.LastELR, q.LastELR) &&
@@ -173,7 +174,8 @@ type Broker struct {
 	Incarnation UUID  // of the process
 	Endpoints   []Endpoint
 	Rack        string // "" = none
-	Dirs        []UUID // its log directories, sorted
+	Dirs        []UUID // its log directories that are online, sorted
+	Cordoned    []UUID // those of Dirs that take no new replicas, sorted
 	Features    []FeatureRange
 	Fenced      bool // must lead nothing, is hidden from clients
 	Stopping    bool // in controlled shutdown

@@ -165,7 +165,7 @@ func changedNames(d *Delta) []string {
 	}
 	for _, b := range d.Brokers {
 		o, n := d.Old.Broker(b), d.New.Broker(b)
-		if (o == nil) != (n == nil) || o != nil && !o.equal(n) {
+		if (o == nil) != (n == nil) || o != nil && !o.Equal(n) {
 			s = append(s, fmt.Sprint("broker ", b))
 		}
 	}
@@ -187,6 +187,9 @@ func randomRecords(rng *rand.Rand, img *Image) []Record {
 	case 0:
 		b := Broker{ID: rng.Int32N(5), Epoch: rng.Int64(), Fenced: rng.IntN(2) == 0, Dirs: []UUID{id(3)}, Rack: "r",
 			Endpoints: []Endpoint{{"PLAINTEXT", "h", 9092, 0}}, Features: []FeatureRange{{"f", 0, 1}}}
+		if rng.IntN(2) == 0 {
+			b.Cordoned = b.Dirs
+		}
 		return []Record{BrokerRecord{b}}
 	case 1:
 		v := fmt.Sprint(rng.IntN(9))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gregor/internal/config"
 	"gregor/internal/meta"
 	"gregor/internal/quorum"
 	"gregor/internal/replica"
@@ -48,7 +49,10 @@ func (n *Node) openDirs(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if cluster == "" {
+	if n.begins.fresh, err = n.isFresh(cluster); err != nil {
+		return err
+	}
+	if cluster == "" && n.begins.alone {
 		cluster = meta.FormatUUID(newID())
 	}
 	n.identity = identity{cluster: cluster, incarnation: newID()}
@@ -58,6 +62,7 @@ func (n *Node) openDirs(context.Context) error {
 		Stray: func(dir string, name storage.Name) {
 			n.log.Warn("a log on disk belongs to no topic; it is left alone", "dir", dir, "log", name.String())
 		},
+		Moves: n.moveEvents(),
 	})
 	for i, p := range paths {
 		d, err := n.openDir(p)
@@ -72,6 +77,13 @@ func (n *Node) openDirs(context.Context) error {
 			n.metaDir = d
 		}
 	}
+	n.live.Subscribe(func(old, now *config.Broker) {
+		if old.ScrubBytesPerSecond != now.ScrubBytesPerSecond {
+			for _, d := range n.dirs {
+				d.SetScrubRate(now.ScrubBytesPerSecond)
+			}
+		}
+	})
 	return nil
 }
 
@@ -93,7 +105,7 @@ func (n *Node) openDir(path string) (*storage.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.NodeID() != b.NodeID || d.ClusterID() != n.identity.cluster {
+	if d.NodeID() != b.NodeID || d.ClusterID() != n.identity.cluster && d.ClusterID() != "" {
 		err := fmt.Errorf("%s belongs to node %d of cluster %s, but node.id is %d and the other directories are of cluster %s",
 			path, d.NodeID(), d.ClusterID(), b.NodeID, n.identity.cluster)
 		return nil, errors.Join(err, d.Close())
@@ -113,7 +125,7 @@ func clusterOf(fsys vfs.FS, dirs []string) (string, error) {
 			return "", err
 		}
 		for line := range strings.Lines(string(b)) {
-			if id, ok := strings.CutPrefix(strings.TrimSpace(line), "cluster.id="); ok {
+			if id, ok := strings.CutPrefix(strings.TrimSpace(line), "cluster.id="); ok && id != "" {
 				return id, nil
 			}
 		}
@@ -124,6 +136,12 @@ func clusterOf(fsys vfs.FS, dirs []string) (string, error) {
 // storageEvents adds to the operator's lines what the node does about them.
 func (n *Node) storageEvents() storage.Events {
 	e := n.counted(storageEvents(n.logs.Logger(logStorage)))
+	e.Truncated = func(l *storage.Log, end int64) {
+		if c := n.compaction.Load(); c != nil {
+			// What is not noted now is made good by the next start.
+			_ = c.cleaner.Truncated(l.Dir().Path(), l.Name(), end)
+		}
+	}
 	tell := e.DirFailed
 	e.DirFailed = func(dir string, err error) {
 		tell(dir, err)

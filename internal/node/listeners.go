@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 
+	"gregor/internal/api"
 	"gregor/internal/config"
 	"gregor/internal/meta"
 	"gregor/internal/wire"
@@ -17,15 +19,27 @@ import (
 // bind takes the listeners' addresses. Connections queue up in the system's
 // backlog until serve.
 func (n *Node) bind(ctx context.Context) error {
-	var lc net.ListenConfig
+	listen := n.cfg.Listen
+	if listen == nil {
+		listen = func(ctx context.Context, addr string) (net.Listener, error) {
+			var lc net.ListenConfig
+			return lc.Listen(ctx, "tcp", addr)
+		}
+	}
 	for _, l := range n.live.Broker().Listeners {
-		nl, err := lc.Listen(ctx, "tcp", l.Addr())
+		nl, err := listen(ctx, l.Addr())
 		if err != nil {
 			return fmt.Errorf("listener %s: %w", l.Endpoint, err)
 		}
 		n.listeners = append(n.listeners, bound{nl, l.Name})
 	}
 	return nil
+}
+
+// inner tells whether nodes talk to each other over a listener.
+func (n *Node) inner(listener string) bool {
+	b := n.live.Broker()
+	return listener == b.InterBrokerListener || slices.Contains(b.ControllerListenerNames, listener)
 }
 
 // Addr is the address that a listener is bound to, "" when there is none of
@@ -84,18 +98,21 @@ func endpoints(es []config.Endpoint) []meta.Endpoint {
 	return out
 }
 
-// serve begins to accept.
-func (n *Node) serve(context.Context) error {
-	if err := n.buildAPI(); err != nil {
+// startServer begins to accept. Until serve, only other nodes are answered.
+func (n *Node) startServer(context.Context) error {
+	b := n.live.Broker()
+	n.memory = api.NewMemory(0)
+	f, err := n.newFront()
+	if err != nil {
 		return err
 	}
-	b := n.live.Broker()
-	var handler wire.Handler = n.api
+	n.front = f
+	var handler wire.Handler = f
 	if n.cfg.Around != nil {
 		handler = n.cfg.Around(handler)
 	}
 	n.server = wire.NewServer(wire.Config{
-		Handler: handler, Kind: n.api.Kind,
+		Handler: handler, Kind: f.Kind,
 		MaxRequestBytes: b.Network.MaxRequestBytes, BufferBytes: max(b.Network.MaxQueuedBytes, 0),
 		IdleAfter:  b.Network.IdleTimeout,
 		SendBuffer: max(b.Network.SendBuffer, 0), ReceiveBuffer: max(b.Network.ReceiveBuffer, 0),
@@ -111,6 +128,12 @@ func (n *Node) serve(context.Context) error {
 			}
 		})
 	}
+	return nil
+}
+
+// serve lets everybody in.
+func (n *Node) serve(context.Context) error {
+	n.front.open()
 	n.ticker = startTicker(n)
 	n.startCleaner()
 	return nil

@@ -72,9 +72,9 @@ type trio struct {
 
 func newTrio(t *testing.T) *trio {
 	tr := &trio{t: t, net: &wires{nodes: map[uint64]*Node{}, cut: map[uint64]bool{}}}
-	var ids []uint64
+	var ids []Voter
 	for i := range int32(3) {
-		ids = append(ids, RaftID(i, meta.UUID{1: byte(i)}))
+		ids = append(ids, Voter{ID: i, Directory: meta.UUID{1: byte(i)}})
 	}
 	for i := range int32(3) {
 		m := &member{rig: rig{fs: vfs.NewMem(), log: &fakeLog{}}, free: make(chan struct{})}

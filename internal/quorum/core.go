@@ -19,6 +19,7 @@ type core struct {
 	id    uint64
 	rn    *raft.RawNode
 	st    *stable
+	cfg   coreConfig
 	hooks hooks
 
 	image   *meta.Image
@@ -26,6 +27,7 @@ type core struct {
 	bytes   int64 // of entries applied since the last snapshot
 
 	conf     *pb.ConfState
+	voters   map[uint64]Voter // those in conf, learners too
 	leader   uint64
 	leading  bool
 	term     uint64
@@ -42,6 +44,7 @@ type hooks struct {
 	committed func(*meta.Image, *meta.Delta)
 	leading   func(term uint64, img *meta.Image)
 	following func()
+	members   func(Membership) // who votes has changed
 }
 
 type coreConfig struct {
@@ -49,15 +52,21 @@ type coreConfig struct {
 }
 
 func newCore(st *stable, cfg coreConfig, h hooks) (*core, error) {
-	c := &core{id: st.state.raftID, st: st, hooks: h, image: st.image, waiting: map[uint64]*meta.Proposal{}}
+	c := &core{id: st.state.raftID, st: st, cfg: cfg, hooks: h, image: st.image, waiting: map[uint64]*meta.Proposal{}}
 	snap := st.lastSnapshot()
 	c.applied, c.conf = snap.index, snap.conf
+	c.learnVoters(snap.voters)
+	return c, c.startRaft()
+}
+
+// startRaft makes Raft's part from what is on disk.
+func (c *core) startRaft() error {
 	rn, err := raft.NewRawNode(&raft.Config{
 		ID:                        c.id,
-		ElectionTick:              cfg.electionTicks,
-		HeartbeatTick:             cfg.heartbeatTicks,
-		Storage:                   st,
-		Applied:                   snap.index,
+		ElectionTick:              c.cfg.electionTicks,
+		HeartbeatTick:             c.cfg.heartbeatTicks,
+		Storage:                   c.st,
+		Applied:                   c.applied,
 		MaxSizePerMsg:             1 << 20,
 		MaxCommittedSizePerReady:  4 << 20,
 		MaxUncommittedEntriesSize: 64 << 20, // beyond it proposals are dropped, and told so
@@ -70,10 +79,31 @@ func newCore(st *stable, cfg coreConfig, h hooks) (*core, error) {
 		Logger:                    quiet{},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.rn = rn
-	return c, nil
+	return nil
+}
+
+func (c *core) learnVoters(vs []Voter) {
+	c.voters = make(map[uint64]Voter, len(vs))
+	for _, v := range vs {
+		c.voters[v.RaftID()] = v
+	}
+}
+
+// members are those in the configuration, by id.
+func (c *core) members() (vs []Voter) {
+	for _, v := range c.voters {
+		vs = append(vs, v)
+	}
+	return sortVoters(vs)
+}
+
+func (c *core) membership() Membership {
+	m := Membership{Voters: c.members()}
+	_, m.Self = c.voters[c.id]
+	return m
 }
 
 // alone tells whether this voter is the whole quorum, so that it need not wait
@@ -165,6 +195,8 @@ func (c *core) install(p *pb.Snapshot) error {
 	}
 	old := c.image
 	c.image, c.applied, c.conf, c.bytes = img, p.GetMetadata().GetIndex(), p.GetMetadata().GetConfState(), 0
+	c.learnVoters(c.st.lastSnapshot().voters)
+	c.hooks.members(c.membership())
 	c.hooks.committed(img, meta.Diff(old, img))
 	return nil
 }
@@ -235,19 +267,31 @@ func (c *core) apply(e *pb.Entry) error {
 }
 
 func (c *core) applyVoters(e *pb.Entry) error {
-	var cc pb.ConfChangeI
-	var err error
-	if e.GetType() == pb.EntryConfChange {
-		v1 := &pb.ConfChange{}
-		err, cc = proto.Unmarshal(e.GetData(), v1), v1
-	} else {
-		v2 := &pb.ConfChangeV2{}
-		err, cc = proto.Unmarshal(e.GetData(), v2), v2
-	}
-	if err != nil {
+	bad := func(err error) error {
 		return &DamageError{c.st.dir, 0, fmt.Sprintf("change of voters at index %d: %v", e.GetIndex(), err)}
 	}
-	c.conf = c.rn.ApplyConfChange(cc)
+	v1, v2 := &pb.ConfChange{}, &pb.ConfChangeV2{}
+	if e.GetType() == pb.EntryConfChange {
+		if err := proto.Unmarshal(e.GetData(), v1); err != nil {
+			return bad(err)
+		}
+		v2 = v1.AsV2()
+	} else if err := proto.Unmarshal(e.GetData(), v2); err != nil {
+		return bad(err)
+	}
+	for _, ch := range v2.GetChanges() {
+		if ch.GetType() == pb.ConfChangeRemoveNode {
+			delete(c.voters, ch.GetNodeId())
+			continue
+		}
+		v, rest, err := cutVoter(v2.GetContext())
+		if err != nil || len(rest) > 0 || v.RaftID() != ch.GetNodeId() {
+			return bad(fmt.Errorf("it does not say who %x is", ch.GetNodeId()))
+		}
+		c.voters[v.RaftID()] = v
+	}
+	c.conf = c.rn.ApplyConfChange(v2)
+	c.hooks.members(c.membership())
 	return nil
 }
 
@@ -289,7 +333,7 @@ func (c *core) applyChange(e *pb.Entry) error {
 func (c *core) snapshotAt() snapshotMeta {
 	term, err := c.st.Term(c.applied)
 	invariant.Holds(err == nil, "term of applied index %d: %v", c.applied, err)
-	return snapshotMeta{c.applied, term, c.st.next(c.applied), c.image.Version(), proto.Clone(c.conf).(*pb.ConfState)}
+	return snapshotMeta{c.applied, term, c.st.next(c.applied), c.image.Version(), proto.Clone(c.conf).(*pb.ConfState), c.members()}
 }
 
 // quiet keeps Raft's own log lines away: what an operator acts on, Node tells.

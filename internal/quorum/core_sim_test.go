@@ -68,7 +68,7 @@ type sim struct {
 	seed  uint64
 	rng   *rand.Rand
 	nodes []*simNode
-	ids   []uint64
+	ids   []Voter
 	net   [][]byte // messages under way, encoded
 
 	entries  map[uint64]string     // by index: term and data of what was applied
@@ -97,7 +97,7 @@ func newSim(t *testing.T, seed uint64, n int) *sim {
 	s := &sim{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7)), entries: map[uint64]string{},
 		images: map[int64]*meta.Image{0: meta.Empty()}, leaderOf: map[uint64]uint64{}, acked: map[string]bool{}, dropped: map[string]bool{}}
 	for i := range n {
-		s.ids = append(s.ids, RaftID(int32(i), meta.UUID{1: byte(i)}))
+		s.ids = append(s.ids, Voter{ID: int32(i), Directory: meta.UUID{1: byte(i)}})
 	}
 	for i := range n {
 		node := &simNode{s: s, i: i, fs: vfs.NewMem(), log: &fakeLog{}, left: -1}
@@ -158,6 +158,7 @@ func (n *simNode) open() {
 			}
 		},
 		following: func() {},
+		members:   func(Membership) {},
 	})
 	if err != nil {
 		n.s.fatalf("node %d: %v", n.i, err)
@@ -423,7 +424,7 @@ func (n *simNode) stand() {
 		return
 	case st.RaftState != raft.StateFollower:
 		// A candidate that got no answer: any message of a later term frees it.
-		other := n.s.ids[(n.i+1)%len(n.s.ids)]
+		other := n.s.ids[(n.i+1)%len(n.s.ids)].RaftID()
 		_ = n.c.rn.Step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(other), To: new(n.c.id), Term: new(st.GetTerm() + 1)})
 	}
 	_ = n.c.rn.Step(&pb.Message{Type: pb.MsgTimeoutNow.Enum(), From: new(n.c.id), To: new(n.c.id)})

@@ -24,9 +24,12 @@ import (
 type Config struct {
 	NodeID    int32
 	Directory meta.UUID // id of the log directory that Dir is in
-	// Voters found the quorum when Dir is not formatted yet: Raft ids of all
-	// its first voters. Empty means this node alone.
-	Voters []uint64
+	// Cluster is the cluster's id, kept with the founding.
+	Cluster string
+	// Voters found the cluster when Dir is not formatted yet: all its first
+	// voters, whether this node is one of them or only follows. Empty means
+	// this node alone.
+	Voters []Voter
 
 	FS  vfs.FS
 	Dir string // <metadata log dir>/__cluster_metadata-0
@@ -98,7 +101,7 @@ func (c *Config) setDefaults() {
 		c.SnapshotAge = time.Hour
 	}
 	if len(c.Voters) == 0 {
-		c.Voters = []uint64{RaftID(c.NodeID, c.Directory)}
+		c.Voters = []Voter{{ID: c.NodeID, Directory: c.Directory}}
 	}
 }
 
@@ -122,11 +125,20 @@ type Node struct {
 	once   sync.Once
 	others sync.WaitGroup // publisher, guard, snapshot writer
 
-	status    atomic.Pointer[Status]
-	published publication
-	disk      guard
-	lastSnap  time.Time // loop-owned
-	snapping  bool      // loop-owned
+	status   atomic.Pointer[Status]
+	moved    moved
+	members  atomic.Pointer[Membership]
+	served   atomic.Pointer[served]
+	position atomic.Pointer[Position]
+	told     atomic.Pointer[Voter] // who leads, as a source of pulls said
+	// leaderless: since when no leader is known, ns since 1970; 0: one is.
+	leaderless atomic.Int64
+	watch      watch
+	after      []func() // loop-owned: to call once the step under way is done
+	published  publication
+	disk       guard
+	lastSnap   time.Time // loop-owned
+	snapping   bool      // loop-owned
 }
 
 const maxCalls = 256
@@ -157,11 +169,17 @@ func Open(cfg Config) (*Node, error) {
 		committed: n.committed,
 		leading:   func(term uint64, img *meta.Image) { n.tell(func(c Controller) { c.Leading(term, img) }) },
 		following: func() { n.tell(Controller.Following) },
+		members:   func(m Membership) { n.members.Store(&m) },
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), st.state.close())
 	}
 	n.status.Store(&Status{ID: n.core.id})
+	m := n.core.membership()
+	n.members.Store(&m)
+	n.publishServed(false)
+	n.publishPosition()
+	n.leaderless.Store(time.Now().UnixNano())
 	n.published.start()
 	if n.core.image.Version() > 0 {
 		n.published.add(n.core.image, meta.Diff(meta.Empty(), n.core.image))
@@ -179,7 +197,10 @@ func openStable(cfg Config) (*stable, []error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	fd := founding{cfg.NodeID, cfg.Directory, RaftID(cfg.NodeID, cfg.Directory), slices.Sorted(slices.Values(cfg.Voters))}
+	if err := CheckVoters(cfg.Voters); err != nil {
+		return nil, nil, fmt.Errorf("found the cluster: %w", err)
+	}
+	fd := founding{cfg.NodeID, cfg.Directory, RaftID(cfg.NodeID, cfg.Directory), cfg.Cluster, sortVoters(cfg.Voters)}
 	st := &stable{fs: cfg.FS, dir: cfg.Dir, log: cfg.Log}
 	var warnings []error
 	if formatted {
@@ -236,9 +257,41 @@ func (n *Node) Await(ctx context.Context, version int64) error {
 // no Done will be called.
 func (n *Node) Propose(group []*meta.Proposal) error { return n.do(func() { n.core.propose(group) }) }
 
-// Step takes a message from another voter.
+// Membership is who votes; it never waits.
+func (n *Node) Membership() *Membership { return n.members.Load() }
+
+// Leader is the voter that leads, as far as this node knows; it never waits.
+func (n *Node) Leader() (Voter, bool) {
+	s, m := n.status.Load(), n.members.Load()
+	if !m.Self {
+		if v := n.told.Load(); v != nil {
+			return *v, true
+		}
+		return Voter{}, false
+	}
+	if s.Leader == raft.None || s.Leader == s.ID && n.disk.isStalled() {
+		return Voter{}, false
+	}
+	return m.Voter(s.Leader)
+}
+
+// Step takes a message from another voter. One that is meant for another voter
+// (this node's directory was another once) is dropped.
 func (n *Node) Step(m *pb.Message) error {
+	if m.GetTo() != n.core.id {
+		return nil
+	}
 	return n.do(func() { _ = n.core.rn.Step(m) }) // Raft's refusals are for nobody
+}
+
+// Unreachable tells that a message to a voter could not be sent, so that Raft
+// probes before it sends more. It does not wait: the next message will tell
+// again.
+func (n *Node) Unreachable(to uint64) {
+	select {
+	case n.calls <- func() { n.core.rn.ReportUnreachable(to) }:
+	default:
+	}
 }
 
 // SnapshotSent tells what became of a snapshot message to a voter. A Transport
@@ -355,6 +408,12 @@ func (n *Node) work() error {
 		}
 	}
 	n.publishStatus()
+	n.publishServed(false)
+	n.publishPosition()
+	for _, f := range n.after {
+		f()
+	}
+	n.after = n.after[:0]
 	return n.maybeSnapshot()
 }
 
@@ -396,8 +455,15 @@ func (n *Node) stepDown() {
 func (n *Node) publishStatus() {
 	st := n.core.rn.BasicStatus()
 	s := Status{ID: n.core.id, Leader: n.core.leader, Term: st.GetTerm(), Leading: n.core.leading}
-	if *n.status.Load() != s {
+	if old := *n.status.Load(); old != s {
 		n.status.Store(&s)
+		switch {
+		case s.Leader != raft.None:
+			n.leaderless.Store(0)
+		case old.Leader != raft.None:
+			n.leaderless.Store(time.Now().UnixNano())
+		}
+		n.moved.tell()
 	}
 }
 
@@ -413,6 +479,7 @@ func (n *Node) end(err error) {
 	}
 	n.status.Store(&s)
 	n.once.Do(func() { close(n.stop) })
+	n.publishServed(true)
 	// Callers that got in before stop was closed are answered too.
 	n.core.leading = false
 	n.drain()

@@ -287,7 +287,7 @@ func TestStateFileDamage(t *testing.T) {
 	if err := fsys.MkdirAll(simDir); err != nil {
 		t.Fatal(err)
 	}
-	s := newState(fsys, simDir, founding{node: 3, directory: meta.UUID{1: 1}, raftID: 9, voters: []uint64{9, 12}})
+	s := newState(fsys, simDir, founding{node: 3, directory: meta.UUID{1: 1}, raftID: 9, voters: sampleVoters})
 	for term := range uint64(5) {
 		if err := s.save(term+1, 9, term); err != nil {
 			t.Fatal(err)

@@ -100,7 +100,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		f.Fatal(err)
 	}
 	var raw []byte
-	m := snapshotMeta{index: 5, term: 2, next: 17, version: 1, conf: foundingConf([]uint64{9})}
+	m := snapshotMeta{index: 5, term: 2, next: 17, version: 1, conf: foundingConf(sampleVoters), voters: sampleVoters}
 	if err := encodeSnapshot(m, img, func(b []byte) error { raw = append(raw, b...); return nil }); err != nil {
 		f.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 
 // FuzzState: no panic on any content of the state file.
 func FuzzState(f *testing.F) {
-	fd := founding{node: 1, raftID: 4, voters: []uint64{4}}
+	fd := founding{node: 1, raftID: 4, voters: sampleVoters}
 	f.Add(fd.encode(), hardState{1, 2, 3, 4}.encode())
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		if fd, ok := decodeFounding(a); ok {

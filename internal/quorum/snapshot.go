@@ -22,14 +22,16 @@ import (
 // A snapshot is the Image at an index, in a file of record batches named
 // <index, 20 digits>-<term, 10 digits>.gregor-snapshot:
 //
-//	batch 0, control   one record: format u8 = 0 | index uvarint | term uvarint
-//	                   | next offset uvarint | version uvarint | Raft's ConfState
+//	batch 0, control   one record: format u8 = 1 | index uvarint | term uvarint
+//	                   | next offset uvarint | version uvarint
+//	                   | length uvarint, Raft's ConfState | voters (see voters.go)
 //	batches            the Image's records, one frame each, about 1 MiB a batch
 //	last, control      one record: count of frames uvarint
 //
 // Base offsets count records within the file. It is written beside, synced and
 // renamed, so one that is there is whole; every batch has its CRC, and the last
-// one tells that nothing is missing.
+// one tells that nothing is missing. In format 0 Raft's ConfState stands last,
+// without a length.
 const snapshotSuffix = ".gregor-snapshot"
 
 const snapshotBatchBytes = 1 << 20
@@ -40,6 +42,7 @@ type snapshotMeta struct {
 	next        int64 // offset in the log after the entry at index
 	version     int64
 	conf        *pb.ConfState
+	voters      []Voter // those in conf, by id; nil in format 0
 }
 
 func (m snapshotMeta) fileName() string {
@@ -63,7 +66,7 @@ func encodeSnapshot(m snapshotMeta, img *meta.Image, write func([]byte) error) e
 	if err != nil {
 		return err
 	}
-	head := []byte{0}
+	head := []byte{1}
 	for _, v := range []uint64{m.index, m.term, uint64(m.next), uint64(m.version)} {
 		head = binary.AppendUvarint(head, v)
 	}
@@ -83,8 +86,9 @@ func encodeSnapshot(m snapshotMeta, img *meta.Image, write func([]byte) error) e
 		b.SetLeaderEpoch(int32(m.term))
 		b.SetControl(control)
 	}
+	head = append(binary.AppendUvarint(head, uint64(len(conf))), conf...)
 	begin(true)
-	b.Append(0, nil, append(head, conf...))
+	b.Append(0, nil, AppendVoters(head, m.voters))
 	if err := flush(); err != nil {
 		return err
 	}
@@ -184,9 +188,10 @@ func decodeSnapshotHead(v batch.View) (m snapshotMeta, err error) {
 	if err != nil {
 		return m, err
 	}
-	if len(b) == 0 || b[0] != 0 {
+	if len(b) == 0 || b[0] > 1 {
 		return m, errors.New("unknown format of snapshot")
 	}
+	format := b[0]
 	b = b[1:]
 	var fields [4]uint64
 	for i := range fields {
@@ -196,8 +201,23 @@ func decodeSnapshotHead(v batch.View) (m snapshotMeta, err error) {
 		}
 		fields[i], b = x, b[n:]
 	}
-	m = snapshotMeta{fields[0], fields[1], int64(fields[2]), int64(fields[3]), &pb.ConfState{}}
-	return m, proto.Unmarshal(b, m.conf)
+	m = snapshotMeta{index: fields[0], term: fields[1], next: int64(fields[2]), version: int64(fields[3]), conf: &pb.ConfState{}}
+	if format == 0 {
+		return m, proto.Unmarshal(b, m.conf)
+	}
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)-used) {
+		return m, errors.New("malformed head")
+	}
+	b = b[used:]
+	if err := proto.Unmarshal(b[:n], m.conf); err != nil {
+		return m, err
+	}
+	m.voters, b, err = CutVoters(b[n:])
+	if err == nil && len(b) > 0 {
+		err = errors.New("bytes after the voters")
+	}
+	return m, err
 }
 
 func checkSnapshotEnd(v batch.View, count uint64) error {

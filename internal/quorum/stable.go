@@ -104,10 +104,10 @@ func (s *stable) lastSnapshot() snapshotMeta {
 	if n := len(s.snaps); n > 0 {
 		return s.snaps[n-1]
 	}
-	return snapshotMeta{conf: foundingConf(s.state.voters)}
+	return snapshotMeta{conf: foundingConf(s.state.voters), voters: s.state.voters}
 }
 
-func foundingConf(voters []uint64) *pb.ConfState { return &pb.ConfState{Voters: voters} }
+func foundingConf(voters []Voter) *pb.ConfState { return &pb.ConfState{Voters: raftIDs(voters)} }
 
 // InitialState, Entries, Term, LastIndex, FirstIndex and Snapshot are Raft's
 // questions; see raft.Storage.
@@ -304,6 +304,9 @@ func (s *stable) openSnapshots() (warnings []error, err error) {
 			}
 			warnings = append(warnings, err)
 			continue
+		}
+		if m.voters == nil { // written by a node that was alone
+			m.voters = s.state.voters
 		}
 		if len(s.snaps) == 0 {
 			s.image = img

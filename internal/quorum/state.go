@@ -11,7 +11,6 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
 
 	"gregor/internal/invariant"
 	"gregor/internal/meta"
@@ -27,8 +26,9 @@ import (
 //
 // A page is 4096 bytes of which the head is used:
 //
-//	founding:    "GREGORQ1" | format u16 = 0 | node id i32 | directory id 16
-//	             | raft id u64 | voters u16 | raft id of each u64 | crc32c u32
+//	founding:    "GREGORQ1" | format u16 = 1 | node id i32 | directory id 16
+//	             | raft id u64 | length u16 | cluster id string
+//	             | voters (see voters.go) | crc32c u32
 //	hard state:  "GREGORH1" | sequence u64 | term u64 | vote u64 | commit u64 | crc32c u32
 //
 // All integers are big-endian; a CRC covers what stands before it in its page.
@@ -38,6 +38,12 @@ import (
 // makes a vote forgotten: a page that is bad beside a good twin is damage, and
 // mended; two bad twins are a write that was cut off, or refused when the other
 // pair is bad too.
+//
+// The voters are those that founded the cluster, whether or not this node is
+// among them: Raft's log begins after them. None means that the directory was
+// formatted to join a cluster and has not heard of it yet. Format 0 had the
+// Raft ids of voters in their place (length: how many); it was written by nodes
+// that were alone.
 const StateFile = "gregor-quorum-state"
 
 const (
@@ -45,7 +51,6 @@ const (
 	foundingMagic = "GREGORQ1"
 	hardMagic     = "GREGORH1"
 	hardSize      = 8 + 4*8 + 4
-	maxVoters     = 64
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -78,7 +83,8 @@ type founding struct {
 	node      int32
 	directory meta.UUID
 	raftID    uint64
-	voters    []uint64 // that found the quorum, sorted
+	cluster   string  // "" in files of format 0
+	voters    []Voter // that found the quorum, by id
 }
 
 // hardState is Raft's, with the number of the write.
@@ -101,7 +107,7 @@ type stateFile struct {
 // directory. Until then nothing was promised, and a crash leaves a directory
 // that can be formatted anew.
 func newState(fsys vfs.FS, dir string, fd founding) *stateFile {
-	invariant.Holds(len(fd.voters) <= maxVoters && fd.raftID != 0, "founding %+v", fd)
+	invariant.Holds(fd.raftID != 0, "founding %+v", fd)
 	return &stateFile{fs: fsys, dir: dir, path: filepath.Join(dir, StateFile), founding: fd}
 }
 
@@ -241,14 +247,13 @@ func (s *stateFile) close() error {
 func (fd founding) encode() []byte {
 	be := binary.BigEndian
 	b := []byte(foundingMagic)
-	b = be.AppendUint16(b, 0)
+	b = be.AppendUint16(b, 1)
 	b = be.AppendUint32(b, uint32(fd.node))
 	b = append(b, fd.directory[:]...)
 	b = be.AppendUint64(b, fd.raftID)
-	b = be.AppendUint16(b, uint16(len(fd.voters)))
-	for _, v := range fd.voters {
-		b = be.AppendUint64(b, v)
-	}
+	voters := AppendVoters(appendString(nil, fd.cluster), fd.voters)
+	b = be.AppendUint16(b, uint16(len(voters)))
+	b = append(b, voters...)
 	return be.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
@@ -256,21 +261,34 @@ const foundingFixed = 8 + 2 + 4 + 16 + 8 + 2
 
 func decodeFounding(b []byte) (fd founding, ok bool) {
 	be := binary.BigEndian
-	if len(b) < foundingFixed || string(b[:8]) != foundingMagic || be.Uint16(b[8:]) != 0 {
+	if len(b) < foundingFixed || string(b[:8]) != foundingMagic {
 		return fd, false
 	}
-	n := int(be.Uint16(b[foundingFixed-2:]))
-	end := foundingFixed + 8*n
-	if n > maxVoters || end+4 > len(b) || crc32.Checksum(b[:end], castagnoli) != be.Uint32(b[end:]) {
+	format, n := be.Uint16(b[8:]), int(be.Uint16(b[foundingFixed-2:]))
+	if format == 0 {
+		n *= 8
+	}
+	end := foundingFixed + n
+	if format > 1 || end+4 > len(b) || crc32.Checksum(b[:end], castagnoli) != be.Uint32(b[end:]) {
 		return fd, false
 	}
 	fd.node = int32(be.Uint32(b[10:]))
 	copy(fd.directory[:], b[14:30])
 	fd.raftID = be.Uint64(b[30:])
-	for i := range n {
-		fd.voters = append(fd.voters, be.Uint64(b[foundingFixed+8*i:]))
+	if format == 0 {
+		if n != 8 || be.Uint64(b[foundingFixed:]) != RaftID(fd.node, fd.directory) {
+			return fd, false
+		}
+		fd.voters = []Voter{{ID: fd.node, Directory: fd.directory}}
+		return fd, fd.raftID != 0
 	}
-	return fd, fd.raftID != 0 && slices.IsSorted(fd.voters)
+	cluster, rest, err := cutString(b[foundingFixed:end])
+	if err != nil {
+		return fd, false
+	}
+	fd.cluster = cluster
+	fd.voters, rest, err = CutVoters(rest)
+	return fd, err == nil && len(rest) == 0 && fd.raftID != 0
 }
 
 func (h hardState) encode() []byte {

@@ -31,9 +31,10 @@
 //	           guards the leader's state and the gate; see the type
 //	gate       waiters by value, in the partition's mutex
 //
-// Order of locks: Table, Partition.turn, Partition.mu, the log's own. Storage
+// Order of locks: Partition.turn, Table.mu, Partition.mu, the log's own. Storage
 // calls in by Events.Flushed on its committer, which takes mu for a moment and
-// never waits. Two kinds of goroutines are made here: those that open logs
-// beside Apply, which waits for them, and those that take a failed directory's
-// partitions offline, for which Close waits.
+// never waits. Three kinds of goroutines are made here: those that open logs
+// beside Apply, which waits for them, those that take a failed directory's
+// partitions offline, and those that move logs between directories (move.go);
+// Close waits for both.
 package replica

@@ -34,6 +34,16 @@ var nothingFound = OffsetAt{Offset: -1, Timestamp: batch.NoTimestamp, LeaderEpoc
 // timestamp names. What lies at or above the isolation level's end is not
 // found. iso ReadAll is for replicas; leaderOnly false lets a follower answer.
 func (p *Partition) OffsetAt(timestamp int64, iso Isolation, currentEpoch int32, leaderOnly bool) (OffsetAt, error) {
+	for {
+		log := p.log.Load()
+		at, err := p.offsetAt(timestamp, iso, currentEpoch, leaderOnly)
+		if !p.movedFrom(log, err) {
+			return at, err
+		}
+	}
+}
+
+func (p *Partition) offsetAt(timestamp int64, iso Isolation, currentEpoch int32, leaderOnly bool) (OffsetAt, error) {
 	log, role, err := p.readable(currentEpoch, leaderOnly)
 	if err != nil {
 		return nothingFound, err
@@ -123,10 +133,14 @@ func (p *Partition) DeleteRecords(offset int64) (low int64, err error) {
 
 // Producers are the producers with state in this partition.
 func (p *Partition) Producers() ([]storage.ProducerState, error) {
-	log, _, err := p.readable(NoEpoch, true)
-	if err != nil {
-		return nil, err
+	for {
+		log, _, err := p.readable(NoEpoch, true)
+		if err != nil {
+			return nil, err
+		}
+		ps, err := log.Producers()
+		if !p.movedFrom(log, err) {
+			return ps, translate(err)
+		}
 	}
-	ps, err := log.Producers()
-	return ps, translate(err)
 }

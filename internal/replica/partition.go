@@ -39,12 +39,15 @@ type Partition struct {
 	role   atomic.Pointer[role]
 	config atomic.Pointer[TopicConfig]
 	log    atomic.Pointer[storage.Log] // nil: its directory is offline
+	future atomic.Pointer[storage.Log] // nil: it does not move to another
 	hw     atomic.Int64
 	lso    atomic.Int64
+	lag    atomic.Int64 // of a follower behind its leader's high watermark
 
 	mu       sync.Mutex
-	leader   *partition.Leader // nil: not the leader
-	ledSince int32             // first leader epoch of the unbroken lead
+	leader   *partition.Leader   // nil: not the leader
+	follower *partition.Follower // nil: not a follower
+	ledSince int32               // first leader epoch of the unbroken lead
 	offline  bool
 	closed   bool // deleted, moved away, or the table is closed
 	end      int64
@@ -54,11 +57,22 @@ type Partition struct {
 	lostTail      int32
 	waitsForEpoch bool // the controller was asked for that epoch
 	gate          gate
+
+	// Of a follower: who fetches for it; the number of its last cut; what the
+	// leader was last told to be flushed; whether news of more is queued; and
+	// whether the log is being cut.
+	fetcher    *fetcher
+	cut        int64
+	told       int64
+	newsQueued bool
+	cutting    bool
 }
 
 // role is what this node is to the partition; never changed once published.
 type role struct {
 	leads     bool
+	follows   bool
+	leader    int32 // who leads, meta.NoLeader
 	epoch     int32
 	underMin  bool // fewer in-sync replicas than the minimum
 	hasPeers  bool
@@ -155,7 +169,12 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 	p.mu.Lock()
 	if l := p.leader; l != nil && m.Leader == self && m.LeaderEpoch == l.State().LeaderEpoch {
 		p.settle(l.Changed(s, now))
+		p.knowBrokers(now)
 		p.publish()
+		p.mu.Unlock()
+		return nil
+	}
+	if r := p.role.Load(); p.follower != nil && m.Leader == r.leader && m.LeaderEpoch == r.epoch {
 		p.mu.Unlock()
 		return nil
 	}
@@ -173,13 +192,20 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.unfollow()
 	if !leads || err != nil {
 		p.leader = nil
 		refusal := kerr.NotLeaderForPartition
 		if err != nil || p.offline {
 			refusal = kerr.KafkaStorageError
 		}
-		p.role.Store(&role{epoch: m.LeaderEpoch, refusal: refusal})
+		follows := err == nil && !p.offline && log != nil && m.Leader != self && m.Leader != meta.NoLeader
+		p.role.Store(&role{follows: follows, leader: m.Leader, epoch: m.LeaderEpoch, refusal: refusal, hasPeers: true})
+		p.end, p.unseen = 0, 0
+		if follows {
+			p.end = log.End()
+			p.follow(m.Leader, m.LeaderEpoch, log)
+		}
 		p.gate.release()
 		if err != nil {
 			return fmt.Errorf("lead %s-%d in epoch %d: %w", p.topic, p.index, m.LeaderEpoch, err)
@@ -195,6 +221,7 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 	p.unseen = 0
 	e.Wake = true // also where the watermark stands still: it may be news here
 	p.settle(e)
+	p.knowBrokers(now)
 	p.publish()
 	// Readers come again and learn the new epoch; who waits for an append of
 	// the epoch before still waits, for the lead is unbroken.
@@ -214,7 +241,7 @@ func (p *Partition) rules() partition.Config {
 func (p *Partition) publish() {
 	s := p.leader.State()
 	r := &role{
-		leads: true, epoch: s.LeaderEpoch, underMin: p.leader.UnderMin(),
+		leads: true, leader: int32(s.Leader), epoch: s.LeaderEpoch, underMin: p.leader.UnderMin(),
 		hasPeers: len(s.Replicas) > 1, epochFrom: p.leader.EpochStart(),
 	}
 	if old := p.role.Load(); old == nil || *old != *r {
@@ -230,9 +257,21 @@ func (p *Partition) configure(c *TopicConfig, now time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.leader != nil {
+	switch {
+	case p.leader != nil:
 		p.settle(p.leader.Configure(p.rules(), now))
 		p.publish()
+	case p.follower != nil:
+		p.settleFollower(p.follower.Configure(c.Log.Durable))
+	}
+}
+
+// knowBrokers tells the leader which replicas are alive; mu is held.
+func (p *Partition) knowBrokers(now time.Time) {
+	for _, r := range p.leader.State().Replicas {
+		if int32(r) != p.table.config.NodeID {
+			p.settle(p.leader.Broker(r, p.table.brokerEpoch(int32(r)), now))
+		}
 	}
 }
 
@@ -243,31 +282,36 @@ func (p *Partition) settle(e partition.Effects) {
 	if e.Propose != nil {
 		p.table.config.Controller.ChangeISR(p.id, p.index, e.Propose)
 	}
+	if !e.Wake {
+		return
+	}
+	if from := p.hw.Load(); e.HW < from { // asked here, for the arguments would be allocated
+		invariant.Holds(false, "high watermark of %s-%d falls from %d to %d", p.topic, p.index, from, e.HW)
+	}
+	p.publishHW(e.HW)
+}
+
+// publishHW makes the high watermark known; mu is held.
+func (p *Partition) publishHW(hw int64) {
 	log := p.log.Load()
-	if !e.Wake || log == nil {
+	if log == nil {
 		return
 	}
 	from := p.hw.Load()
-	if e.HW < from { // asked here, for the arguments would be allocated
-		invariant.Holds(false, "high watermark of %s-%d falls from %d to %d", p.topic, p.index, from, e.HW)
-	}
-	log.SetHighWatermark(e.HW)
+	log.SetHighWatermark(hw)
 	seen := p.unseen
-	if e.HW < p.end {
+	if hw < p.end {
 		// Not all of it: take the part that the offsets suggest.
-		seen = int(float64(seen) * float64(e.HW-from) / float64(p.end-from))
+		seen = int(float64(seen) * float64(hw-from) / float64(p.end-from))
 	}
 	p.unseen -= seen
-	p.hw.Store(e.HW)
-	p.gate.committed(e.HW)
-	if e.HW > from {
+	p.hw.Store(hw)
+	p.gate.committed(hw)
+	if hw > from {
 		p.gate.readable(ReadUncommitted, max(seen, 1))
 	}
-	stable := e.HW
-	if b := log.StableBound(); b >= 0 {
-		stable = min(stable, b)
-	}
-	if stable > p.lso.Load() {
+	p.gate.readable(ReadAll, 0) // followers are told of it, after a while
+	if stable := p.stableLocked(log); stable > p.lso.Load() {
 		p.lso.Store(stable)
 		p.gate.readable(ReadCommitted, max(seen, 1))
 	}
@@ -294,8 +338,11 @@ func (p *Partition) wrote(end, flushed int64, n int, now time.Time) {
 func (p *Partition) flushed(end int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.leader != nil {
+	switch {
+	case p.leader != nil:
 		p.settle(p.leader.Wrote(end, end, p.now()))
+	case p.follower != nil:
+		p.flushedFollower()
 	}
 }
 
@@ -323,6 +370,7 @@ func (p *Partition) goOffline() {
 	}
 	p.offline = true
 	p.leader = nil
+	p.unfollow()
 	p.role.Store(&role{epoch: p.role.Load().epoch, refusal: kerr.KafkaStorageError})
 	p.gate.release()
 }
@@ -335,6 +383,7 @@ func (p *Partition) close(refusal *kerr.Error) {
 	defer p.mu.Unlock()
 	p.closed = true
 	p.leader = nil
+	p.unfollow()
 	p.role.Store(&role{epoch: p.role.Load().epoch, refusal: refusal})
 	p.gate.release()
 }

@@ -3,6 +3,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -15,7 +16,22 @@ import (
 // is full. Errors are Kafka's; with OFFSET_OUT_OF_RANGE the offsets of the
 // Read are filled in.
 func (p *Partition) Read(r ReadRequest) (Read, error) {
-	log, _, err := p.readable(r.CurrentLeaderEpoch, true)
+	for {
+		log := p.log.Load()
+		res, err := p.read(r)
+		if !p.movedFrom(log, err) {
+			return res, err
+		}
+	}
+}
+
+// movedFrom: log was closed because the partition's is another one now.
+func (p *Partition) movedFrom(log *storage.Log, err error) bool {
+	return err != nil && errors.Is(err, storage.ErrClosed) && p.log.Load() != log
+}
+
+func (p *Partition) read(r ReadRequest) (Read, error) {
+	log, _, err := p.readable(r.CurrentLeaderEpoch, !r.AnyReplica)
 	if err != nil {
 		return Read{HighWatermark: -1, LastStable: -1, LogStart: -1, LogEnd: -1}, err
 	}
@@ -43,6 +59,12 @@ func (p *Partition) Read(r ReadRequest) (Read, error) {
 	}
 	if r.From < res.LogStart || r.From > res.LogEnd {
 		return res, &Error{kerr.OffsetOutOfRange, storage.ErrOffsetOutOfRange{Offset: r.From, Start: res.LogStart, End: res.LogEnd}}
+	}
+	if r.Follower != nil {
+		if err := p.heardOf(*r.Follower, r.From); err != nil {
+			return res, err
+		}
+		res.HighWatermark = p.hw.Load() // which this may have moved
 	}
 	if r.From >= res.Bound || r.MaxBytes <= 0 && !r.MinOne {
 		return res, nil

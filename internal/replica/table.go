@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -38,28 +39,34 @@ type Config struct {
 	// result is kept and never changed.
 	Topic  func(img *meta.Image, name string) *TopicConfig
 	MaxLag time.Duration // replica.lag.time.max.ms; 30 s
+	Fetch  FetchConfig   // how this node follows
 	// Events are told of what happens in the directories. The table takes
 	// what concerns it first.
 	Events storage.Events
 	// Stray is told of a log on disk that the metadata does not know. It is
 	// left alone: a lost metadata log must not take the data with it.
 	Stray func(dir string, n storage.Name)
+	// Moves between directories.
+	Moves MoveEvents
 }
 
 // Table is the partitions hosted by this node.
 //
 // Apply, AddDir and Close belong to one goroutine, that which publishes
-// metadata; everything else may be called from any. mu guards the maps only
-// and is the first in the order table, partition, log.
+// metadata; everything else may be called from any. mu guards the maps only;
+// nothing else is taken while it is held.
 type Table struct {
 	config Config
 	dirs   []*storage.Dir
 	// found are the logs that directories had after an unclean stop. Until
 	// settled a partition that is not among them has lost its log, for new
 	// ones are not made yet.
-	found   map[storage.Name]bool
-	unclean map[*storage.Dir]bool
-	settled atomic.Bool
+	found    map[storage.Name]bool
+	fetchers *fetchers
+	cuts     atomic.Int64                    // numbers truncations, see partition.Life
+	brokers  atomic.Pointer[map[int32]int64] // epochs of those that are alive
+	unclean  map[*storage.Dir]bool
+	settled  atomic.Bool
 
 	mu     sync.RWMutex
 	topics map[string]*topic
@@ -70,6 +77,8 @@ type Table struct {
 	// for; before mu. It guards late.
 	applying sync.Mutex
 	late     map[*Partition]*late
+
+	movers *movers
 
 	failMu  sync.Mutex     // guards closed; a leaf
 	closed  bool           // no more of those
@@ -89,18 +98,21 @@ type topic struct {
 // them to AddDir before the first Apply.
 func NewTable(c Config) *Table {
 	c.MaxLag = cmp.Or(c.MaxLag, 30*time.Second)
-	return &Table{
-		config: c, found: map[storage.Name]bool{}, unclean: map[*storage.Dir]bool{},
+	t := &Table{
+		config: c, fetchers: newFetchers(c.Fetch), found: map[storage.Name]bool{}, unclean: map[*storage.Dir]bool{},
 		topics: map[string]*topic{}, ids: map[meta.UUID]*topic{}, byLog: map[*storage.Log]*Partition{},
 		late: map[*Partition]*late{},
 	}
+	t.movers = newMovers(t)
+	t.brokers.Store(&map[int32]int64{})
+	return t
 }
 
 // Events are those to open the table's directories with.
 func (t *Table) Events() storage.Events {
 	e := t.config.Events
 	e.Flushed = func(l *storage.Log, end int64) {
-		if p := t.ofLog(l); p != nil {
+		if p := t.ofLog(l); p != nil && p.log.Load() == l {
 			p.flushed(end)
 		}
 		if t.config.Events.Flushed != nil {
@@ -202,6 +214,7 @@ func (t *Table) Apply(d *meta.Delta) error {
 	defer t.applying.Unlock()
 	now := time.Now()
 	var errs []error
+	t.learnBrokers(d, now)
 	// What goes, goes first: a topic made anew needs the name on disk.
 	for c := range d.TopicChanges() {
 		gone := c.New == nil || c.Recreated()
@@ -249,6 +262,48 @@ func (t *Table) Apply(d *meta.Delta) error {
 	t.configure(d, now)
 	return errors.Join(errs...)
 }
+
+// learnBrokers takes note of who is alive, and tells the partitions led here.
+func (t *Table) learnBrokers(d *meta.Delta, now time.Time) {
+	if len(d.Brokers) == 0 {
+		return
+	}
+	known := maps.Clone(*t.brokers.Load())
+	changed := false
+	for _, id := range d.Brokers {
+		epoch := partition.NoBroker
+		if b := d.New.Broker(id); b != nil && b.Active() {
+			epoch = b.Epoch
+		}
+		if was, ok := known[id]; id != t.config.NodeID && (!ok || was != epoch) {
+			known[id], changed = epoch, true
+		}
+	}
+	if !changed {
+		return
+	}
+	t.brokers.Store(&known)
+	for _, p := range t.All() {
+		p.mu.Lock()
+		if p.leader != nil {
+			p.knowBrokers(now)
+			p.publish()
+		}
+		p.mu.Unlock()
+	}
+}
+
+// brokerEpoch is the epoch of a broker that is alive, else partition.NoBroker.
+func (t *Table) brokerEpoch(id int32) int64 {
+	if e, ok := (*t.brokers.Load())[id]; ok {
+		return e
+	}
+	return partition.NoBroker
+}
+
+// Registered tells the epoch under which this node is registered. Before that
+// it does not fetch: no leader would know what to make of it.
+func (t *Table) Registered(epoch int64) { t.fetchers.registered(epoch) }
 
 // configure passes on changed settings: a topic's to that topic, the broker's
 // to all.
@@ -325,7 +380,7 @@ func (t *Table) openAll(d *meta.Delta) map[place]*opening {
 				where = t.layout()
 			}
 			o := &opening{place: place{c.New.ID, i}, name: storage.Name{Topic: c.Name, Partition: i}, config: config}
-			o.dir = where.choose(o.name, pc.New.Dir(t.config.NodeID))
+			o.dir = where.choose(o.name, c.New.ID, pc.New.Dir(t.config.NodeID))
 			jobs[o.place] = o
 			queue = append(queue, o)
 		}
@@ -369,60 +424,6 @@ func (o *opening) open() {
 		return
 	}
 	o.log = log
-}
-
-// layout is which log lies where, while new ones are placed.
-type layout struct {
-	dirs    []*storage.Dir
-	where   map[storage.Name]*storage.Dir
-	count   map[*storage.Dir]int
-	settled bool
-}
-
-func (t *Table) layout() *layout {
-	l := &layout{dirs: t.dirs, settled: t.settled.Load()}
-	if len(t.dirs) == 1 {
-		return l
-	}
-	l.where, l.count = map[storage.Name]*storage.Dir{}, map[*storage.Dir]int{}
-	for _, d := range t.dirs {
-		for _, n := range d.Logs() {
-			l.where[n] = d
-			l.count[d]++
-		}
-	}
-	return l
-}
-
-// choose finds the directory of a log: the one that metadata names, else the
-// one that has it, else the online one with the fewest. While one is offline,
-// a log that is not found may be there, and is not made anew elsewhere unless
-// it is new for sure.
-func (l *layout) choose(n storage.Name, want meta.UUID) *storage.Dir {
-	if len(l.dirs) == 1 {
-		return l.dirs[0]
-	}
-	for _, d := range l.dirs {
-		if d.ID() == want && want != meta.DirUnassigned {
-			return d
-		}
-	}
-	if d := l.where[n]; d != nil {
-		return d
-	}
-	var best *storage.Dir
-	for _, d := range l.dirs {
-		switch {
-		case d.Err() != nil && !l.settled:
-			return nil
-		case d.Err() == nil && (best == nil || l.count[d] < l.count[best]):
-			best = d
-		}
-	}
-	if best != nil {
-		l.count[best]++
-	}
-	return best
 }
 
 // host adds a partition to the table. Without a log it is there, offline.
@@ -517,12 +518,15 @@ func (t *Table) drop(mt *meta.Topic, i int32, refusal *kerr.Error) error {
 		delete(t.topics, mt.Name)
 		delete(t.ids, mt.ID)
 	}
-	log := p.log.Load()
-	delete(t.byLog, log)
 	t.mu.Unlock()
 	delete(t.late, p)
 
+	t.movers.leave(p)
 	p.close(refusal)
+	log := p.log.Load() // it moves no more
+	t.mu.Lock()
+	delete(t.byLog, log)
+	t.mu.Unlock()
 	if log == nil {
 		return nil
 	}
@@ -601,6 +605,8 @@ func (t *Table) dirFailed(dir string) {
 // Close ends all hosting: appends and reads are refused and everybody who
 // waits is told. The directories are the caller's to close, afterwards.
 func (t *Table) Close() {
+	t.movers.close()
+	t.fetchers.close()
 	for _, p := range t.All() {
 		p.close(kerr.NotLeaderForPartition)
 	}

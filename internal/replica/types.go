@@ -53,9 +53,10 @@ type AppendOptions struct {
 	ExpectedEpoch int32
 	// NoZstd refuses zstd, for produce requests before version 7.
 	NoZstd bool
-	// Transactional lets a transactional batch in: its partition is known to
-	// belong to the transaction.
-	Transactional bool
+	// Guard is what BeginTxn gave, for the first batch of a transaction.
+	// Unguarded does without.
+	Guard     uint64
+	Unguarded bool
 	// TxnVersion is the transaction version of a marker.
 	TxnVersion int16
 }
@@ -80,6 +81,11 @@ type ReadRequest struct {
 	// LastFetchedEpoch is the leader epoch of the record before From, NoEpoch:
 	// unknown. It finds logs that have diverged.
 	LastFetchedEpoch int32
+	// Follower is who reads, when it is a replica: it has everything below
+	// From. nil: a client, or a replica whose position was taken already.
+	Follower *FollowerPosition
+	// AnyReplica lets a follower answer (KIP-392).
+	AnyReplica bool
 }
 
 // Read is what a partition has for a reader. Slice.Release must be called once

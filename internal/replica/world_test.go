@@ -36,6 +36,15 @@ type world struct {
 	raises  []raise
 	corrupt []*storage.CorruptError
 	strays  []storage.Name
+
+	moves MoveEvents
+	ended chan ended // moves that ended
+}
+
+type ended struct {
+	name storage.Name
+	to   *storage.Log
+	err  error
 }
 
 type raise struct {
@@ -65,8 +74,11 @@ func begin(t testing.TB, fs vfs.FS, n int) *world {
 
 func (w *world) start(n int) {
 	w.t.Helper()
+	w.ended = make(chan ended, 100)
+	moves := w.moves
+	moves.Ended = func(l, to *storage.Log, err error) { w.ended <- ended{l.Name(), to, err} }
 	w.table = NewTable(Config{
-		NodeID: 1, Controller: w,
+		NodeID: 1, Controller: w, Moves: moves,
 		Topic: func(_ *meta.Image, name string) *TopicConfig { return w.configs[name] },
 		Events: storage.Events{Corrupt: func(_ storage.Name, c *storage.CorruptError) {
 			w.mu.Lock()

@@ -99,9 +99,10 @@ type Append struct {
 	// TxnVersion is the transaction version of a marker (0, 1 or 2), used
 	// when Origin is Coordinator and the batch is a control batch.
 	TxnVersion int16
-	// NewProducerFromZero asks that a producer id without state starts at
-	// sequence 0 (transactions of version 2).
-	NewProducerFromZero bool
+	// Guarded asks that the first batch of a transaction comes with the Guard
+	// that BeginTxn gave.
+	Guarded bool
+	Guard   uint64
 }
 
 // Appended is the answer of an append. Of a duplicate, First and Last are the
@@ -144,12 +145,15 @@ type TimestampOffset struct {
 }
 
 // Events are called on storage's goroutines (some beneath the log's lock) and
-// must not block nor call back into storage. Any may be nil.
+// must not block nor call back into storage, but for Truncated. Any may be nil.
 type Events struct {
 	// Flushed: everything below end is durable. Called only when end rose.
 	Flushed func(l *Log, end int64)
 	// StartMoved: retention raised the log start offset.
 	StartMoved func(l *Log, start int64)
+	// Truncated: the log now ends at end, below where it did. It comes on the
+	// goroutine that truncated, without a lock, and may write files.
+	Truncated func(l *Log, end int64)
 	// Rolled: a new segment begins at base.
 	Rolled func(l *Log, base int64)
 	// Recovered: a log was opened after an unclean stop.

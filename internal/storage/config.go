@@ -72,6 +72,12 @@ func (e Events) startMoved(l *Log, start int64) {
 	}
 }
 
+func (e Events) truncated(l *Log, end int64) {
+	if e.Truncated != nil {
+		e.Truncated(l, end)
+	}
+}
+
 func (e Events) rolled(l *Log, base int64) {
 	if e.Rolled != nil {
 		e.Rolled(l, base)

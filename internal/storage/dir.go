@@ -27,7 +27,8 @@ type DirConfig struct {
 	Events Events
 
 	// ClusterID, NodeID go into meta.properties when it is made; when it
-	// exists they must be the same (an empty ClusterID accepts any).
+	// exists they must be the same (an empty ClusterID accepts any). A
+	// directory that was made without a ClusterID gets one by JoinCluster.
 	ClusterID string
 	NodeID    int32
 	// DirectoryID is used when meta.properties is made; zero: a random one.
@@ -39,7 +40,7 @@ type DirConfig struct {
 	IdleClose          time.Duration // an unused file is closed after, 10 s
 	CheckpointInterval time.Duration // recovery point, HW and start, 60 s
 	RetentionInterval  time.Duration // log.retention.check.interval.ms, 5 min; negative: never
-	ScrubRate          int64         // bytes a second of cold data read again; 0: none
+	ScrubRate          int64         // bytes a second of cold data read again; 0: none; see SetScrubRate
 	ReserveBytes       int64         // kept free for logs with LogConfig.Reserve; 0: none
 	ZeroAhead          int64         // zeroes kept ahead of a log that is synced often, 256 KiB; negative: none
 }
@@ -64,7 +65,8 @@ type Dir struct {
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
 	noSpace       atomic.Bool
-	reserved      atomic.Bool  // the reserve file holds its blocks
+	reserved      atomic.Bool // the reserve file holds its blocks
+	scrubRate     atomic.Int64
 	foreign       atomic.Int64 // appends to logs that are not durable, since the last syncfs
 
 	mu       sync.Mutex
@@ -73,6 +75,7 @@ type Dir struct {
 	recovery map[Name]int64  // the recovery points on disk
 	hws      map[Name]int64  // what the checkpoints said at the start
 	starts   map[Name]int64
+	futures  map[Name]*future // logs under way to this directory
 	closing  bool
 	// checkpointing lets one at a time write the checkpoints; capacity 1.
 	checkpointing chan struct{}
@@ -99,11 +102,12 @@ type Dir struct {
 func OpenDir(cfg DirConfig) (*Dir, error) {
 	cfg = cfg.withDefaults()
 	d := &Dir{cfg: cfg, fs: cfg.FS, path: cfg.Path, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles),
-		logs: map[Name]*Log{}, onDisk: map[Name]*known{}, previousEpoch: -1,
+		logs: map[Name]*Log{}, onDisk: map[Name]*known{}, futures: map[Name]*future{}, previousEpoch: -1,
 		nextDone: make(chan struct{}), wakeCommit: make(chan struct{}, 1), quit: make(chan struct{}),
 		checkpointing: make(chan struct{}, 1), writingEpochs: make(chan struct{}, 1), sealing: make(chan struct{}, 1),
 		keeper: keeper{wake: make(chan struct{}, 1)}}
 	d.brokerEpoch.Store(cfg.BrokerEpoch)
+	d.scrubRate.Store(cfg.ScrubRate)
 	if err := makeDurable(d.fs, d.path); err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
@@ -187,7 +191,9 @@ func (d *Dir) open() error {
 			d.keeper.removeLater(filepath.Join(d.path, e.Name()), time.Now())
 			continue
 		}
-		if n, ok := parseLogDir(e.Name()); ok {
+		if n, ok := parseFutureDir(e.Name()); ok {
+			d.foundFuture(n, e.Name())
+		} else if n, ok := parseLogDir(e.Name()); ok {
 			d.onDisk[n] = cat[n]
 		}
 	}
@@ -211,12 +217,31 @@ func (d *Dir) openMeta() error {
 	if d.meta, err = parseMetaProperties(b); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if c := d.cfg.ClusterID; c != "" && c != d.meta.clusterID {
+	if c := d.cfg.ClusterID; c != "" && d.meta.clusterID != "" && c != d.meta.clusterID {
 		return fmt.Errorf("%s belongs to cluster %s, not %s", path, d.meta.clusterID, c)
 	}
 	if d.meta.nodeID != d.cfg.NodeID {
 		return fmt.Errorf("%s belongs to node %d, not %d", path, d.meta.nodeID, d.cfg.NodeID)
 	}
+	return nil
+}
+
+// JoinCluster writes the cluster's id into a directory that had none, durably.
+// It is called before anything else knows of the id.
+func (d *Dir) JoinCluster(id string) error {
+	if d.meta.clusterID == id {
+		return nil
+	}
+	path := filepath.Join(d.path, metaPropertiesName)
+	if d.meta.clusterID != "" {
+		return fmt.Errorf("%s belongs to cluster %s, not %s", path, d.meta.clusterID, id)
+	}
+	m := d.meta
+	m.clusterID = id
+	if err := vfs.WriteFileAtomic(d.fs, path, m.encode()); err != nil {
+		return err
+	}
+	d.meta = m
 	return nil
 }
 
@@ -310,7 +335,11 @@ func (d *Dir) TopicID(n Name) ([16]byte, error) {
 }
 
 func (d *Dir) readTopicID(n Name) (id [16]byte, found bool, err error) {
-	path := filepath.Join(d.path, n.String(), partitionMetaName)
+	return d.readTopicIDIn(filepath.Join(d.path, n.String()))
+}
+
+func (d *Dir) readTopicIDIn(logDir string) (id [16]byte, found bool, err error) {
+	path := filepath.Join(logDir, partitionMetaName)
 	b, err := vfs.ReadFile(d.fs, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return id, false, nil
@@ -378,7 +407,7 @@ func (d *Dir) Open(n Name, id [16]byte, c LogConfig) (*Log, error) {
 
 // checkTopicID compares the id on disk, and writes it where it is missing.
 func (d *Dir) checkTopicID(l *Log) error {
-	id, found, err := d.readTopicID(l.name)
+	id, found, err := d.readTopicIDIn(l.path)
 	switch {
 	case err != nil:
 		return err
@@ -481,10 +510,7 @@ func (d *Dir) stop() []*Log {
 	d.mu.Lock()
 	already := d.closing
 	d.closing = true
-	logs := make([]*Log, 0, len(d.logs))
-	for _, l := range d.logs {
-		logs = append(logs, l)
-	}
+	logs := d.openLogsLocked()
 	d.mu.Unlock()
 	if already {
 		return nil
@@ -533,25 +559,12 @@ func (d *Dir) Delete(n Name) error {
 		l.closed.Store(true)
 		delay = l.cfg.Load().FileDeleteDelay
 		d.points.drop(l.key())
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.dropHandleLocked()
 	case !exists:
 		return fmt.Errorf("delete %s: %w", n, ErrNotFound)
 	}
-	if err := d.fs.Rename(from, to); err != nil {
-		if l != nil {
-			return l.ioError(err)
-		}
+	if err := d.renameLog(l, from, to); err != nil {
 		return err
 	}
-	if l != nil {
-		for _, s := range *l.segs.Load() {
-			s.Moved(to)
-		}
-		l.path = to
-	}
-	d.files.ForgetIn(from) // indexes; a new log of this name must not find them
 	d.keeper.removeLater(to, time.Now().Add(max(delay, 0)))
 	return nil
 }

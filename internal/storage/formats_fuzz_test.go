@@ -107,3 +107,17 @@ func TestLogDirNames(t *testing.T) {
 		t.Errorf("%d bytes are too long a name", len(n))
 	}
 }
+
+func FuzzMoves(f *testing.F) {
+	f.Add("3\n", "t-0.0123456789abcdef0123456789abcdef-future")
+	f.Add("-1", "a.b-12.-future")
+	f.Fuzz(func(t *testing.T, moves, dir string) {
+		if n, err := parseMoves([]byte(moves)); err == nil && n < 0 {
+			t.Fatal(n)
+		}
+		n, ok := parseFutureDir(dir)
+		if ok && (n.Partition < 0 || n.Topic == "" || dir[:len(n.String())+1] != n.String()+".") {
+			t.Fatal(dir, n)
+		}
+	})
+}

@@ -92,12 +92,18 @@ func (d *Dir) keep() {
 		defer t.Stop()
 		retain = t.C
 	}
-	if d.cfg.ScrubRate > 0 {
-		t := time.NewTicker(scrubEvery)
-		defer t.Stop()
-		scrub = t.C
-	}
+	scrubber := time.NewTicker(scrubEvery)
+	defer scrubber.Stop()
 	for {
+		if d.scrubRate.Load() > 0 {
+			if scrub == nil {
+				scrubber.Reset(scrubEvery)
+			}
+			scrub = scrubber.C
+		} else {
+			scrubber.Stop() // nobody is woken for nothing
+			scrub = nil
+		}
 		var due <-chan time.Time
 		var timer *time.Timer
 		if at, ok := d.keeper.nextRemoval(); ok {
@@ -336,9 +342,19 @@ func (d *Dir) closeIdle(now time.Time) {
 func (d *Dir) openLogs() []*Log {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	logs := make([]*Log, 0, len(d.logs))
+	return d.openLogsLocked()
+}
+
+// openLogsLocked are all open logs, those under way to this directory too.
+func (d *Dir) openLogsLocked() []*Log {
+	logs := make([]*Log, 0, len(d.logs)+len(d.futures))
 	for _, l := range d.logs {
 		logs = append(logs, l)
+	}
+	for _, f := range d.futures {
+		if f.log != nil {
+			logs = append(logs, f.log)
+		}
 	}
 	return logs
 }
@@ -378,6 +394,13 @@ func (d *Dir) writeCheckpoints() error {
 	defer func() { <-d.checkpointing }()
 	d.mu.Lock()
 	recovery, hws, starts := map[Name]int64{}, map[Name]int64{}, map[Name]int64{}
+	asBefore := func(n Name) {
+		for _, c := range []struct{ from, to map[Name]int64 }{{d.recovery, recovery}, {d.hws, hws}, {d.starts, starts}} {
+			if v, ok := c.from[n]; ok {
+				c.to[n] = v
+			}
+		}
+	}
 	for n, k := range d.onDisk {
 		if k != nil {
 			recovery[n], hws[n] = k.end, k.hw
@@ -386,16 +409,14 @@ func (d *Dir) writeCheckpoints() error {
 			}
 			continue
 		}
-		for _, c := range []struct{ from, to map[Name]int64 }{{d.recovery, recovery}, {d.hws, hws}, {d.starts, starts}} {
-			if v, ok := c.from[n]; ok {
-				c.to[n] = v
-			}
+		asBefore(n)
+	}
+	for n, f := range d.futures {
+		if f.log == nil {
+			asBefore(n)
 		}
 	}
-	logs := make([]*Log, 0, len(d.logs))
-	for _, l := range d.logs {
-		logs = append(logs, l)
-	}
+	logs := d.openLogsLocked()
 	d.mu.Unlock()
 	for _, l := range logs {
 		recovery[l.name], hws[l.name] = l.recoveryPoint(), l.hw.Load()
@@ -483,6 +504,9 @@ func (d *Dir) closeClean(logs []*Log) error {
 		if err := w.log(l); err != nil {
 			return fmt.Errorf("close log %s: %w", l.name, err)
 		}
+		if d.isFuture(l) {
+			continue // the next start measures it
+		}
 		l.mu.Lock()
 		all[l.name] = l.knownLocked()
 		l.mu.Unlock()
@@ -512,6 +536,11 @@ func (d *Dir) closeClean(logs []*Log) error {
 			all[n] = k
 		} else {
 			unknown++ // never opened: the next start looks at the directory
+		}
+	}
+	for _, f := range d.futures {
+		if f.log == nil {
+			unknown++
 		}
 	}
 	d.mu.Unlock()

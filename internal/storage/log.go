@@ -272,7 +272,7 @@ func (l *Log) appendLocked(vs []batch.View, total int64, a Append) (r Appended, 
 	}
 	var u *producer.Update
 	if producers {
-		u = l.producers.Prepare(a.Origin, a.TxnVersion, a.NewProducerFromZero)
+		u = l.producers.Prepare(producer.Rules{Origin: a.Origin, TxnVersion: a.TxnVersion, Guarded: a.Guarded, Guard: a.Guard})
 		for _, v := range vs {
 			if err := u.Add(v); err != nil {
 				return r, false, fmt.Errorf("producer %d, epoch %d, sequence %d, offset %d: %w",
@@ -625,6 +625,18 @@ func (l *Log) Producers() ([]ProducerState, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.producers.States(), nil
+}
+
+// BeginTxn takes the guard for the first batch, with sequence first, of a
+// producer's transaction in this log; see Append.Guard. It is 0 when the
+// transaction is open already. Version 2 transactions start at sequence 0.
+func (l *Log) BeginTxn(producerID int64, epoch int16, first int32, version2 bool) (uint64, error) {
+	if err := l.wake(); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.producers.Begin(producerID, epoch, first, version2, time.Now().UnixMilli())
 }
 
 // Flush makes everything appended so far durable; with wait it returns when

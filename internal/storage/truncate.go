@@ -21,6 +21,13 @@ func (l *Log) TruncateTo(off int64) error {
 		return err
 	}
 	if off >= l.end.Load() {
+		// An epoch that begins there has no record, and may be one that the
+		// leader never had.
+		l.mu.Lock()
+		if l.epochs.TruncateEnd(off) {
+			l.epochsDirty = true
+		}
+		l.mu.Unlock()
 		return nil
 	}
 	if off <= l.start.Load() {
@@ -44,6 +51,9 @@ func (l *Log) TruncateTo(off int64) error {
 	l.truncating = false
 	l.mu.Unlock()
 	l.dir.markDirty(l)
+	if err == nil {
+		l.dir.cfg.Events.truncated(l, l.end.Load())
+	}
 	return l.ioError(err)
 }
 
@@ -173,6 +183,9 @@ func (l *Log) TruncateFully(start int64) error {
 	l.truncating = false
 	l.mu.Unlock()
 	l.dir.markDirty(l)
+	if err == nil {
+		l.dir.cfg.Events.truncated(l, l.end.Load())
+	}
 	return l.ioError(err)
 }
 

@@ -51,7 +51,7 @@ func (l *Log) catalogued() *known {
 	return l.known
 }
 
-// The scrubber reads cold data again, at most cfg.ScrubRate bytes a second, so
+// The scrubber reads cold data again, at most scrubRate bytes a second, so
 // that damage is found while there is still a way to mend it. It goes round:
 // all logs by name, each one's sealed segments by base.
 const scrubEvery = time.Second
@@ -63,8 +63,14 @@ type scrubAt struct {
 	pos  int64
 }
 
+// SetScrubRate changes how many bytes a second are read again; 0: none.
+func (d *Dir) SetScrubRate(bytesPerSecond int64) {
+	d.scrubRate.Store(bytesPerSecond)
+	d.keeper.poke()
+}
+
 func (d *Dir) scrubSome() {
-	budget := d.cfg.ScrubRate
+	budget := d.scrubRate.Load()
 	for rounds := 0; budget > 0 && rounds < 2 && d.Err() == nil; {
 		l, s := d.nextToScrub()
 		if l == nil {

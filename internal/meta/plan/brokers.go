@@ -18,63 +18,133 @@ type Registration struct {
 	Endpoints   []meta.Endpoint
 	Rack        string
 	Dirs        []meta.UUID
+	Cordoned    []meta.UUID
 	Features    []meta.FeatureRange
 	// Voter is set when the process is a controller too.
 	Voter *meta.Controller
+	// Clean is the broker epoch under which it stopped cleanly, -1 after any
+	// other stop.
+	Clean int64
+	// Checked: the broker looked at all its logs after an unclean stop, and
+	// Losses are what it found. Otherwise an unclean stop counts as a lost tail
+	// of each log.
+	Checked bool
+	Losses  []ReplicaLoss
 }
 
-// registerVoter tells of a controller, unless that is known.
-func registerVoter(img *meta.Image, c *meta.Controller) []meta.Record {
-	if c == nil {
-		return nil
-	}
+// ReplicaLoss names a replica of the broker that is not what it was.
+type ReplicaLoss struct {
+	Topic     meta.UUID
+	Partition int32
+	Loss      Loss
+}
+
+// RegisterController tells of a controller; nothing where all is known.
+func RegisterController(img *meta.Image, c meta.Controller) []meta.Record {
 	if old := img.Controller(c.ID); old != nil && old.Directory == c.Directory && old.Incarnation == c.Incarnation &&
 		slices.Equal(old.Endpoints, c.Endpoints) && slices.Equal(old.Features, c.Features) {
 		return nil
 	}
-	return []meta.Record{meta.ControllerRecord{Controller: *c}}
+	return []meta.Record{meta.ControllerRecord{Controller: c}}
 }
 
-// RegisterBroker decides on a starting broker. It comes in fenced; UnfenceBroker
+// RegisterBroker decides on a starting broker. It comes in fenced; Heartbeat
 // lets it serve once it has applied its own registration. The same incarnation
-// may register again and gets the epoch that it has.
-func RegisterBroker(img *meta.Image, r Registration) ([]meta.Record, int64, error) {
+// may register again and gets the epoch that it has. A new one leaves the ISRs
+// that the one before was in, and keeps a seat where it holds all that it
+// should (R5).
+func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, int64, error) {
+	if err := checkRegistration(img, &r); err != nil {
+		return nil, 0, err
+	}
+	var records []meta.Record
+	if r.Voter != nil {
+		records = RegisterController(img, *r.Voter)
+	}
+	b := meta.Broker{ID: r.ID, Incarnation: r.Incarnation, Endpoints: r.Endpoints, Rack: r.Rack,
+		Dirs: sortedUUIDs(r.Dirs), Cordoned: sortedUUIDs(r.Cordoned), Features: r.Features, Fenced: true}
+	old := img.Broker(r.ID)
+	if old != nil && old.Incarnation == r.Incarnation {
+		b.Epoch, b.Fenced, b.Stopping = old.Epoch, old.Fenced, old.Stopping
+		return append(records, meta.BrokerRecord{Broker: b}), b.Epoch, nil
+	}
+	// Larger than every epoch given before: each registration is a version.
+	b.Epoch = img.Version() + 1
+	if img.BrokerCount() > 1 || old == nil {
+		s := &scene{img: img, env: &env, out: map[int32]bool{r.ID: true}, lost: r.lost(img, old)}
+		records = append(records, s.settleAll(func(p *meta.Partition) bool { return p.HasReplica(r.ID) })...)
+	}
+	// A broker alone goes on leading what it led: nobody else could have. What
+	// lost its tail asks for a new leader epoch (RaiseLeaderEpochs).
+	return append(records, meta.BrokerRecord{Broker: b}), b.Epoch, nil
+}
+
+func checkRegistration(img *meta.Image, r *Registration) error {
 	if r.ClusterID != img.ClusterID() {
-		return nil, 0, fail(kerr.InconsistentClusterID, "Expected cluster ID %s, but got cluster ID %s", img.ClusterID(), r.ClusterID)
+		return fail(kerr.InconsistentClusterID, "Expected cluster ID %s, but got cluster ID %s", img.ClusterID(), r.ClusterID)
 	}
 	old := img.Broker(r.ID)
 	if old != nil && old.Incarnation != r.Incarnation && !old.Fenced && !sameNode(img, old, r) {
 		// Two processes with one id, or one that lost all its disks while its
 		// predecessor still counts as alive.
-		return nil, 0, fail(kerr.DuplicateBrokerRegistration, "Another broker is registered with that broker id and other log directories.")
+		return fail(kerr.DuplicateBrokerRegistration, "Another broker is registered with that broker id and other log directories.")
+	}
+	for i, d := range r.Dirs {
+		switch {
+		case d == meta.DirUnassigned || d == meta.DirLost || d == meta.DirMigrating:
+			return fail(kerr.InvalidRegistration, "Reserved directory ID in request")
+		case slices.Contains(r.Dirs[:i], d):
+			return fail(kerr.InvalidRegistration, "Duplicate directory ID in request")
+		}
 	}
 	for other := range img.Brokers() {
 		for _, d := range r.Dirs {
 			if other.ID != r.ID && slices.Contains(other.Dirs, d) {
-				return nil, 0, fail(kerr.InvalidRequest, "Broker %d is already registered with directory %s", other.ID, meta.FormatUUID(d))
+				return fail(kerr.InvalidRegistration, "Broker %d is already registered with directory %s", other.ID, meta.FormatUUID(d))
 			}
 		}
 	}
 	for name, level := range img.Features() {
 		if f, ok := findFeature(r.Features, name); !ok || level < f.Min || level > f.Max {
-			return nil, 0, fail(kerr.UnsupportedVersion, "Unable to register because the broker does not support finalized version %d of %s. The broker wants a version between %d and %d, inclusive.", level, name, f.Min, f.Max)
+			return fail(kerr.UnsupportedVersion, "Unable to register because the broker does not support finalized version %d of %s. The broker wants a version between %d and %d, inclusive.", level, name, f.Min, f.Max)
 		}
 	}
-	b := meta.Broker{ID: r.ID, Incarnation: r.Incarnation, Endpoints: r.Endpoints, Rack: r.Rack,
-		Dirs: sortedUUIDs(r.Dirs), Features: r.Features, Fenced: true}
-	if old != nil && old.Incarnation == r.Incarnation {
-		b.Epoch, b.Fenced, b.Stopping = old.Epoch, old.Fenced, old.Stopping
-		return append(registerVoter(img, r.Voter), meta.BrokerRecord{Broker: b}), b.Epoch, nil
+	return nil
+}
+
+// lost tells what the broker that registers, and its predecessor old, lost.
+func (r *Registration) lost(img *meta.Image, old *meta.Broker) func(meta.UUID, int32, int32) Loss {
+	type place struct {
+		topic meta.UUID
+		index int32
 	}
-	// Larger than every epoch given before: each registration is a version.
-	b.Epoch = img.Version() + 1
-	return append(registerVoter(img, r.Voter), meta.BrokerRecord{Broker: b}), b.Epoch, nil
+	losses := make(map[place]Loss, len(r.Losses))
+	for _, l := range r.Losses {
+		losses[place{l.Topic, l.Partition}] = l.Loss
+	}
+	clean := old != nil && old.Epoch == r.Clean
+	return func(topic meta.UUID, index, broker int32) Loss {
+		if broker != r.ID {
+			return LostNothing
+		}
+		p := img.TopicByID(topic).Partition(index)
+		if d := p.Dir(r.ID); d != meta.DirUnassigned && d != meta.DirMigrating && !slices.Contains(r.Dirs, d) {
+			return LostAll // or offline, until the directory comes back
+		}
+		if l := losses[place{topic, index}]; l != LostNothing {
+			return l
+		}
+		if !clean && !r.Checked {
+			return LostTail
+		}
+		return LostNothing
+	}
 }
 
 // sameNode tells whether the process that registers is sure to have taken the
 // place of the one registered: it holds the lock of one of its directories, or
 // of its metadata log. Directories may come and go in between.
-func sameNode(img *meta.Image, old *meta.Broker, r Registration) bool {
+func sameNode(img *meta.Image, old *meta.Broker, r *Registration) bool {
 	if c := img.Controller(r.ID); c != nil && r.Voter != nil && c.Directory == r.Voter.Directory {
 		return true
 	}
@@ -107,39 +177,153 @@ func checkBrokerEpoch(img *meta.Image, id int32, epoch int64) error {
 	return nil
 }
 
+// Beat is one heartbeat of a broker.
+type Beat struct {
+	Broker   int32
+	Epoch    int64
+	Applied  int64 // the version of the metadata that it has applied
+	Fence    bool  // it wants to be fenced, or to stay so
+	ShutDown bool  // it wants to stop
+	// Offline are directories that failed.
+	Offline []meta.UUID
+	// Cordoned are the directories that take no new replicas, nil: as they are.
+	Cordoned []meta.UUID
+}
+
+// Pulse is the answer to a Beat.
+type Pulse struct {
+	CaughtUp bool
+	Fenced   bool
+	// ShutDown: the broker leads nothing any more and may stop.
+	ShutDown bool
+}
+
+// Heartbeat decides on what a broker asks for. settled tells whether every
+// broker in service has applied the version with which this one began to stop:
+// until then somebody may still send requests its way.
+func Heartbeat(img *meta.Image, b Beat, settled bool, env Env) ([]meta.Record, Pulse, error) {
+	if err := checkBrokerEpoch(img, b.Broker, b.Epoch); err != nil {
+		return nil, Pulse{}, err
+	}
+	now := *img.Broker(b.Broker)
+	pulse := Pulse{CaughtUp: b.Applied >= now.Epoch, Fenced: now.Fenced}
+	var records []meta.Record
+	next := now
+	next.Dirs = dropDirs(now.Dirs, func(d meta.UUID) bool { return slices.Contains(b.Offline, d) })
+	if b.Cordoned != nil {
+		next.Cordoned = dropDirs(sortedUUIDs(b.Cordoned), func(d meta.UUID) bool { return !slices.Contains(next.Dirs, d) })
+	}
+	switch {
+	case now.Fenced && b.ShutDown:
+		pulse.ShutDown = true
+	case now.Fenced && !b.Fence && pulse.CaughtUp:
+		next.Fenced, next.Stopping = false, false
+	case now.Fenced:
+	case b.Fence:
+		next.Fenced = true
+		pulse.ShutDown = b.ShutDown
+	case b.ShutDown && alone(img, b.Broker):
+		// Nobody could take over. It stays what it is: a stop of everything is
+		// no reason to touch every partition.
+		pulse.ShutDown = true
+	case b.ShutDown && !now.Stopping && leads(img, b.Broker):
+		next.Stopping = true
+	case b.ShutDown && (!now.Stopping || settled && !leads(img, b.Broker)):
+		next.Fenced, next.Stopping = true, false
+		pulse.ShutDown = true
+	}
+	pulse.Fenced = next.Fenced
+	if same := next; !same.Equal(&now) {
+		s := &scene{img: img, env: &env, in: &next}
+		unfenced := now.Fenced && !next.Fenced
+		records = s.settleAll(func(p *meta.Partition) bool {
+			return p.HasReplica(b.Broker) && (!unfenced || p.Leader == meta.NoLeader || p.Leader == b.Broker)
+		})
+		records = append(records, meta.BrokerRecord{Broker: next})
+	}
+	return records, pulse, nil
+}
+
+func alone(img *meta.Image, id int32) bool {
+	for b := range img.Brokers() {
+		if b.ID != id && b.Active() {
+			return false
+		}
+	}
+	return true
+}
+
+// leads tells whether a broker leads a partition that another could lead.
+func leads(img *meta.Image, id int32) bool {
+	for t := range img.Topics() {
+		for _, p := range t.Partitions() {
+			if p.Leader == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // UnfenceBroker lets a broker lead and be seen, and elects it where nobody
 // leads and it may.
-func UnfenceBroker(img *meta.Image, id int32, epoch int64) ([]meta.Record, error) {
-	if err := checkBrokerEpoch(img, id, epoch); err != nil {
-		return nil, err
+func UnfenceBroker(img *meta.Image, id int32, epoch int64, env Env) ([]meta.Record, error) {
+	records, _, err := Heartbeat(img, Beat{Broker: id, Epoch: epoch, Applied: epoch}, true, env)
+	return records, err
+}
+
+// FenceBrokers takes brokers out of service that were not heard of for too
+// long: all of them at once, so that they do not inherit from each other what
+// nobody can lead. Those that are fenced already or unknown are passed over.
+func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
+	s := &scene{img: img, env: &env, out: map[int32]bool{}}
+	var brokers []meta.Record
+	for _, id := range ids {
+		if b := img.Broker(id); b != nil && !b.Fenced {
+			s.out[id] = true
+			fenced := *b
+			fenced.Fenced, fenced.Stopping = true, false
+			brokers = append(brokers, meta.BrokerRecord{Broker: fenced})
+		}
 	}
-	b := *img.Broker(id)
-	if !b.Fenced {
-		return nil, nil
+	if len(brokers) == 0 {
+		return nil
 	}
-	b.Fenced, b.Stopping = false, false
-	records := []meta.Record{meta.BrokerRecord{Broker: b}}
-	active := func(r int32) bool { return r == id || activeIn(img)(r) }
+	records := s.settleAll(func(p *meta.Partition) bool {
+		return s.out[p.Leader] || slices.ContainsFunc(p.ISR, func(r int32) bool { return s.out[r] })
+	})
+	return append(records, brokers...)
+}
+
+// Settle makes up for what R4 put off, once a broker was heard of again: where
+// the ISR holds somebody out of service, or nobody leads. It may emit at most
+// max records; more tells that there is more to do.
+func Settle(img *meta.Image, max int, env Env) (records []meta.Record, more bool) {
+	s := &scene{img: img, env: &env}
 	for t := range img.Topics() {
 		for i, p := range t.Partitions() {
-			if p.Leader != meta.NoLeader || !p.HasReplica(id) {
+			if p.Leader != meta.NoLeader && !slices.ContainsFunc(p.ISR, func(r int32) bool { return !s.mayLead(p, r) }) {
 				continue
 			}
-			if next, ok := elect(p, online, active); ok {
+			if next, changed := s.settle(t, i, p, *p, online); changed {
+				if len(records) == max {
+					return records, true
+				}
 				records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})
 			}
 		}
 	}
-	return records, nil
+	return records, false
 }
 
 // UnregisterBroker forgets a broker that is gone: it leaves every ISR, and
-// where it led somebody else is elected.
+// where it led somebody else is elected. What it alone is known to hold stays
+// its to bring back.
 //
 // Differs from Kafka: a broker that is in service cannot be unregistered (it
 // would come back at once, or its partitions would go down under its clients);
 // Kafka carries that out.
-func UnregisterBroker(img *meta.Image, id int32) ([]meta.Record, error) {
+func UnregisterBroker(img *meta.Image, id int32, env Env) ([]meta.Record, error) {
 	b := img.Broker(id)
 	if b == nil {
 		return nil, fail(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", id)
@@ -147,35 +331,9 @@ func UnregisterBroker(img *meta.Image, id int32) ([]meta.Record, error) {
 	if !b.Fenced {
 		return nil, fail(kerr.InvalidRequest, "Broker %d is in service: stop it before it is unregistered.", id)
 	}
-	var records []meta.Record
-	active := func(r int32) bool { return r != id && activeIn(img)(r) }
-	for t := range img.Topics() {
-		for i, p := range t.Partitions() {
-			if p.Leader != id && (!p.InSync(id) || len(p.ISR) == 1) {
-				continue
-			}
-			records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: without(p, id, active)})
-		}
-	}
+	s := &scene{img: img, env: &env, out: map[int32]bool{id: true}}
+	records := s.settleAll(func(p *meta.Partition) bool { return p.Leader == id || p.InSync(id) })
 	return append(records, meta.RemoveBrokerRecord{ID: id}), nil
-}
-
-// without takes a broker out of a partition's ISR and leadership. The last
-// member of an ISR stays in it: it alone is known to have everything.
-func without(p *meta.Partition, id int32, active func(int32) bool) meta.Partition {
-	next := *p
-	if len(p.ISR) > 1 {
-		next.ISR = slices.DeleteFunc(slices.Clone(p.ISR), func(r int32) bool { return r == id })
-	}
-	if elected, ok := elect(&next, online, active); ok {
-		return elected
-	}
-	if next.Leader == id {
-		next.Leader = meta.NoLeader
-		next.LeaderEpoch++
-	}
-	next.PartitionEpoch++
-	return next
 }
 
 // producerBlock is how many producer ids are given away at a time.
@@ -191,4 +349,8 @@ func AllocateProducerIDs(img *meta.Image, broker int32, epoch int64) (records []
 		return nil, 0, 0, fail(kerr.UnknownServerError, "Exhausted all producerIds as the next block's end producerId has exceeded the int64 type limit")
 	}
 	return []meta.Record{meta.ProducerIDsRecord{Broker: broker, Epoch: epoch, Next: first + producerBlock}}, first, producerBlock, nil
+}
+
+func dropDirs(list []meta.UUID, drop func(meta.UUID) bool) []meta.UUID {
+	return slices.DeleteFunc(slices.Clone(list), drop)
 }

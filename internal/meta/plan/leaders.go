@@ -12,7 +12,7 @@ import (
 )
 
 // ElectLeaders decides on elections that a person asks for.
-func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest) ([]meta.Record, *kmsg.ElectLeadersResponse, error) {
+func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest, env Env) ([]meta.Record, *kmsg.ElectLeadersResponse, error) {
 	resp := req.ResponseKind().(*kmsg.ElectLeadersResponse)
 	kind := preferred
 	switch req.ElectionType {
@@ -23,7 +23,7 @@ func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest) ([]meta.Record
 		return nil, nil, fail(kerr.InvalidRequest, "Unknown election type %d", req.ElectionType)
 	}
 	var records []meta.Record
-	one := func(topic string, p int32) (meta.Record, error) { return electOne(img, topic, p, kind) }
+	one := func(topic string, p int32) (meta.Record, error) { return electOne(img, &env, topic, p, kind) }
 	add := func(t *kmsg.ElectLeadersResponseTopic, p int32, r meta.Record, err error) {
 		a := kmsg.NewElectLeadersResponseTopicPartition()
 		a.Partition = p
@@ -65,15 +65,7 @@ func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest) ([]meta.Record
 	return records, resp, nil
 }
 
-type election int
-
-const (
-	online    election = iota // keep the leader if it may lead, else the first that may
-	preferred                 // the first replica, if it may lead
-	unclean                   // as online, then anyone alive
-)
-
-func electOne(img *meta.Image, topic string, index int32, kind election) (meta.Record, error) {
+func electOne(img *meta.Image, env *Env, topic string, index int32, kind election) (meta.Record, error) {
 	t := img.Topic(topic)
 	if t == nil {
 		return nil, fail(kerr.UnknownTopicOrPartition, "No such topic as %s", topic)
@@ -85,60 +77,15 @@ func electOne(img *meta.Image, topic string, index int32, kind election) (meta.R
 	case kind == preferred && p.Leader == p.Replicas[0], kind == unclean && p.Leader != meta.NoLeader:
 		return nil, bare(kerr.ElectionNotNeeded)
 	}
-	next, ok := elect(p, kind, activeIn(img))
+	sc := &scene{img: img, env: env}
+	next, changed := sc.settle(t, index, p, *p, kind)
 	switch {
-	case !ok && kind == preferred:
+	case kind == preferred && next.Leader != p.Replicas[0]:
 		return nil, bare(kerr.PreferredLeaderNotAvailable)
-	case !ok:
+	case !changed || next.Leader == meta.NoLeader:
 		return nil, bare(kerr.EligibleLeadersNotAvailable)
 	}
 	return meta.PartitionRecord{Topic: t.ID, Index: index, Partition: next}, nil
-}
-
-func activeIn(img *meta.Image) func(int32) bool {
-	return func(id int32) bool {
-		b := img.Broker(id)
-		return b != nil && b.Active()
-	}
-}
-
-// elect chooses a leader and returns the partition with it; false when nothing
-// changes or nobody may lead. The order is Kafka's: the leader there is, the
-// first replica in ISR (or, when ISR is empty, in ELR), and uncleanly the first
-// replica alive.
-//
-// Invariant: only an unclean election chooses a replica outside ISR and ELR.
-func elect(p *meta.Partition, kind election, active func(int32) bool) (meta.Partition, bool) {
-	next := *p
-	mayLead := func(r int32) bool {
-		return active(r) && (p.InSync(r) || len(p.ISR) == 0 && slices.Contains(p.ELR, r))
-	}
-	leader, dirty := meta.NoLeader, false
-	switch {
-	case kind == preferred:
-		if mayLead(p.Replicas[0]) {
-			leader = p.Replicas[0]
-		}
-	case p.Leader != meta.NoLeader && mayLead(p.Leader):
-		leader = p.Leader
-	default:
-		if i := slices.IndexFunc(p.Replicas, mayLead); i >= 0 {
-			leader = p.Replicas[i]
-		} else if i := slices.IndexFunc(p.Replicas, active); i >= 0 && kind == unclean {
-			leader, dirty = p.Replicas[i], true
-		}
-	}
-	if leader == p.Leader || leader == meta.NoLeader {
-		return next, false
-	}
-	next.Leader = leader
-	next.LeaderEpoch++
-	next.PartitionEpoch++
-	if dirty || !p.InSync(leader) {
-		next.ISR, next.ELR, next.LastELR = []int32{leader}, nil, nil
-		next.Recovering = dirty
-	}
-	return next, true
 }
 
 // EpochRaise names a partition whose leader asks for a new epoch.
@@ -171,37 +118,4 @@ func RaiseLeaderEpochs(img *meta.Image, broker int32, brokerEpoch int64, asked [
 		records = append(records, meta.PartitionRecord{Topic: t.ID, Index: a.Partition, Partition: next})
 	}
 	return records, nil
-}
-
-// ListReassignments answers which partitions are being moved; asking nil means
-// all.
-func ListReassignments(img *meta.Image, req *kmsg.ListPartitionReassignmentsRequest) *kmsg.ListPartitionReassignmentsResponse {
-	resp := req.ResponseKind().(*kmsg.ListPartitionReassignmentsResponse)
-	list := func(topic *meta.Topic, wanted func(int32) bool) {
-		if topic == nil {
-			return
-		}
-		t := kmsg.NewListPartitionReassignmentsResponseTopic()
-		t.Topic = topic.Name
-		for i, p := range topic.Partitions() {
-			if len(p.Adding)+len(p.Removing) == 0 || !wanted(i) {
-				continue
-			}
-			a := kmsg.NewListPartitionReassignmentsResponseTopicPartition()
-			a.Partition, a.Replicas, a.AddingReplicas, a.RemovingReplicas = i, p.Replicas, p.Adding, p.Removing
-			t.Partitions = append(t.Partitions, a)
-		}
-		if len(t.Partitions) > 0 {
-			resp.Topics = append(resp.Topics, t)
-		}
-	}
-	if req.Topics == nil {
-		for t := range img.Topics() {
-			list(t, func(int32) bool { return true })
-		}
-	}
-	for _, asked := range req.Topics {
-		list(img.Topic(asked.Topic), func(i int32) bool { return slices.Contains(asked.Partitions, i) })
-	}
-	return resp
 }

@@ -437,7 +437,7 @@ func TestElectLeaders(t *testing.T) {
 	ask := func(img *meta.Image, kind int8, topics ...kmsg.ElectLeadersRequestTopic) (*meta.Image, []string) {
 		req := kmsg.NewPtrElectLeadersRequest()
 		req.ElectionType, req.Topics = kind, topics
-		records, resp, err := ElectLeaders(img, req)
+		records, resp, err := ElectLeaders(img, req, env())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -476,7 +476,7 @@ func TestElectLeaders(t *testing.T) {
 	}
 	req := kmsg.NewPtrElectLeadersRequest()
 	req.ElectionType = 5
-	if _, _, err := ElectLeaders(img, req); !errors.Is(err, kerr.InvalidRequest) {
+	if _, _, err := ElectLeaders(img, req, env()); !errors.Is(err, kerr.InvalidRequest) {
 		t.Errorf("unknown type: %v", err)
 	}
 }
@@ -491,7 +491,7 @@ func TestBrokerLife(t *testing.T) {
 	t.Parallel()
 	img := cluster(t, 2)
 	r := Registration{ID: 3, ClusterID: "c", Incarnation: dir(50), Dirs: []meta.UUID{dir(51)}, Features: []meta.FeatureRange{{Name: "metadata.version", Min: 1, Max: 5}}}
-	records, epoch, err := RegisterBroker(img, r)
+	records, epoch, err := RegisterBroker(img, r, env())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -499,23 +499,23 @@ func TestBrokerLife(t *testing.T) {
 	if b := img.Broker(3); !b.Fenced || b.Epoch != epoch || epoch <= 11 && epoch < img.Version() {
 		t.Fatalf("%+v epoch %d", b, epoch)
 	}
-	if _, again, err := RegisterBroker(img, r); err != nil || again != epoch {
+	if _, again, err := RegisterBroker(img, r, env()); err != nil || again != epoch {
 		t.Errorf("the same process again: epoch %d, %v", again, err)
 	}
-	if _, err := UnfenceBroker(img, 3, epoch-1); !errors.Is(err, kerr.StaleBrokerEpoch) {
+	if _, err := UnfenceBroker(img, 3, epoch-1, env()); !errors.Is(err, kerr.StaleBrokerEpoch) {
 		t.Errorf("an older epoch: %v", err)
 	}
-	records, err = UnfenceBroker(img, 3, epoch)
+	records, err = UnfenceBroker(img, 3, epoch, env())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if img = with(t, img, records...); !img.Broker(3).Active() {
 		t.Error("still fenced")
 	}
-	if _, err := UnregisterBroker(img, 3); !errors.Is(err, kerr.InvalidRequest) {
+	if _, err := UnregisterBroker(img, 3, env()); !errors.Is(err, kerr.InvalidRequest) {
 		t.Errorf("unregistered in service: %v", err)
 	}
-	if _, err := UnregisterBroker(img, 9); !errors.Is(err, kerr.BrokerIDNotRegistered) {
+	if _, err := UnregisterBroker(img, 9, env()); !errors.Is(err, kerr.BrokerIDNotRegistered) {
 		t.Errorf("unregistered a stranger: %v", err)
 	}
 	for what, bad := range map[string]func(*Registration){
@@ -526,12 +526,12 @@ func TestBrokerLife(t *testing.T) {
 	} {
 		b := r
 		bad(&b)
-		if _, _, err := RegisterBroker(img, b); err == nil {
+		if _, _, err := RegisterBroker(img, b, env()); err == nil {
 			t.Errorf("%s was registered", what)
 		}
 	}
 	r.Voter = &meta.Controller{ID: 3, Directory: dir(51)}
-	records, _, err = RegisterBroker(img, r)
+	records, _, err = RegisterBroker(img, r, env())
 	both := with(t, img, records...)
 	if err != nil || both.Controller(3) == nil {
 		t.Errorf("a broker that is a controller too: %v", err)
@@ -540,27 +540,27 @@ func TestBrokerLife(t *testing.T) {
 	for what, dirs := range map[string][]meta.UUID{"one more": {dir(51), dir(52)}, "all others": {dir(53)}} {
 		moved := r
 		moved.Dirs = dirs
-		if records, err = UnfenceBroker(both, 3, both.Broker(3).Epoch); err != nil {
+		if records, err = UnfenceBroker(both, 3, both.Broker(3).Epoch, env()); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := RegisterBroker(with(t, both, records...), moved); err != nil {
+		if _, _, err := RegisterBroker(with(t, both, records...), moved, env()); err != nil {
 			t.Errorf("a restart with %s: %v", what, err)
 		}
 	}
 	// A restart: another incarnation in the same directories gets a new epoch.
 	r.Incarnation = dir(70)
-	if _, again, err := RegisterBroker(img, r); err != nil || again <= epoch {
+	if _, again, err := RegisterBroker(img, r, env()); err != nil || again <= epoch {
 		t.Errorf("a restart: epoch %d after %d, %v", again, epoch, err)
 	}
 }
 
 // TestUnregisterMovesLeaders: a broker that is gone leaves ISRs and leaderships,
-// but stays in an ISR of which it is the last.
+// but stays eligible where it was the last.
 func TestUnregisterMovesLeaders(t *testing.T) {
 	t.Parallel()
 	img := cluster(t, 2)
 	img = with(t, img, fence(img, 1))
-	records, err := UnregisterBroker(img, 1)
+	records, err := UnregisterBroker(img, 1, env())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -571,16 +571,16 @@ func TestUnregisterMovesLeaders(t *testing.T) {
 	if p := next.Partition("wide", 0); p.Leader != 2 || !slices.Equal(p.ISR, []int32{2}) || p.PartitionEpoch != 9 || p.LeaderEpoch != 4 {
 		t.Errorf("wide: %+v", p)
 	}
-	if p := next.Partition("old", 0); p.Leader != meta.NoLeader || !slices.Equal(p.ISR, []int32{1}) || p.LeaderEpoch != 1 {
+	if p := next.Partition("old", 0); p.Leader != meta.NoLeader || len(p.ISR) != 0 || !slices.Equal(p.ELR, []int32{1}) || p.LeaderEpoch != 1 {
 		t.Errorf("old: %+v", p)
 	}
 	// It comes back: its partitions have a leader again.
-	records, epoch, err := RegisterBroker(next, Registration{ID: 1, ClusterID: "c", Incarnation: dir(9), Features: []meta.FeatureRange{{Name: "metadata.version", Min: 1, Max: 5}}})
+	records, epoch, err := RegisterBroker(next, Registration{ID: 1, ClusterID: "c", Incarnation: dir(9), Features: []meta.FeatureRange{{Name: "metadata.version", Min: 1, Max: 5}}, Dirs: []meta.UUID{dir(1)}, Checked: true}, env())
 	if err != nil {
 		t.Fatal(err)
 	}
 	next = with(t, next, records...)
-	if records, err = UnfenceBroker(next, 1, epoch); err != nil {
+	if records, err = UnfenceBroker(next, 1, epoch, env()); err != nil {
 		t.Fatal(err)
 	}
 	if p := with(t, next, records...).Partition("old", 0); p.Leader != 1 || p.LeaderEpoch != 2 {
@@ -658,22 +658,6 @@ func TestUpdateFeatures(t *testing.T) {
 		if records, _ := UpdateFeatures(img, req, env()); len(records) > 0 {
 			t.Errorf("%s: validating made records", c.what)
 		}
-	}
-}
-
-func TestListReassignments(t *testing.T) {
-	t.Parallel()
-	img := cluster(t, 2)
-	p := *img.Partition("wide", 0)
-	p.Adding = []int32{2}
-	img = with(t, img, meta.PartitionRecord{Topic: img.Topic("wide").ID, Index: 0, Partition: p})
-	req := kmsg.NewPtrListPartitionReassignmentsRequest()
-	if resp := ListReassignments(img, req); len(resp.Topics) != 1 || resp.Topics[0].Topic != "wide" || len(resp.Topics[0].Partitions) != 1 {
-		t.Errorf("all: %+v", resp.Topics)
-	}
-	req.Topics = []kmsg.ListPartitionReassignmentsRequestTopic{{Topic: "old", Partitions: []int32{0}}, {Topic: "none", Partitions: []int32{0}}, {Topic: "wide", Partitions: []int32{1}}}
-	if resp := ListReassignments(img, req); len(resp.Topics) != 0 {
-		t.Errorf("others: %+v", resp.Topics)
 	}
 }
 

@@ -234,17 +234,8 @@ func assignedPartitions(img *meta.Image, t *kmsg.CreateTopicsRequestTopic) ([]*m
 // assignedPartition checks replicas that a person chose; factor is that of the
 // partitions before, or -1.
 func assignedPartition(img *meta.Image, index int32, replicas []int32, factor int) (*meta.Partition, error) {
-	if len(replicas) == 0 {
-		return nil, fail(kerr.InvalidReplicaAssignment, "The manual partition assignment includes an empty replica list.")
-	}
-	sorted := slices.Sorted(slices.Values(replicas))
-	for i, r := range sorted {
-		if img.Broker(r) == nil {
-			return nil, fail(kerr.InvalidReplicaAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", r)
-		}
-		if i > 0 && sorted[i-1] == r {
-			return nil, fail(kerr.InvalidReplicaAssignment, "The manual partition assignment includes the broker %d more than once.", r)
-		}
+	if err := checkReplicas(img, replicas); err != nil {
+		return nil, err
 	}
 	if factor >= 0 && len(replicas) != factor {
 		return nil, fail(kerr.InvalidReplicaAssignment, "The manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s).", len(replicas), factor)
@@ -254,6 +245,24 @@ func assignedPartition(img *meta.Image, index int32, replicas []int32, factor in
 		return nil, fail(kerr.InvalidReplicaAssignment, "All brokers specified in the manual partition assignment for partition %d are fenced or in controlled shutdown.", index)
 	}
 	return p, nil
+}
+
+// checkReplicas checks that replicas are brokers that are registered, each of
+// them once.
+func checkReplicas(img *meta.Image, replicas []int32) error {
+	if len(replicas) == 0 {
+		return fail(kerr.InvalidReplicaAssignment, "The manual partition assignment includes an empty replica list.")
+	}
+	sorted := slices.Sorted(slices.Values(replicas))
+	for i, r := range sorted {
+		if img.Broker(r) == nil {
+			return fail(kerr.InvalidReplicaAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", r)
+		}
+		if i > 0 && sorted[i-1] == r {
+			return fail(kerr.InvalidReplicaAssignment, "The manual partition assignment includes the broker %d more than once.", r)
+		}
+	}
+	return nil
 }
 
 // DeleteTopics decides on topics to delete, by name (to v5) or by name or id

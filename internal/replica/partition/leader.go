@@ -43,6 +43,32 @@ type ISRChange struct {
 	LeaderEpoch    int32
 	PartitionEpoch int32
 	ISR            []Replica
+	// Epochs stand beside ISR: the broker epoch under which each member last
+	// fetched, NoBroker where the leader has not heard of it, and for itself.
+	Epochs []int64
+}
+
+// NoBroker is the broker epoch of a replica that is not alive, or not known.
+const NoBroker int64 = -1
+
+// Life is a stretch of a replica's history in which its log only grew. A new
+// one begins with each registration of its broker and with each truncation, and
+// sorts after those before. So of one life the largest position is the newest,
+// in whatever order and however often messages come.
+type Life struct {
+	Broker int64 // broker epoch
+	Cut    int64 // counts truncations under that epoch
+}
+
+func (a Life) before(b Life) bool {
+	return a.Broker < b.Broker || a.Broker == b.Broker && a.Cut < b.Cut
+}
+
+// Position is how far a replica has come, told by itself.
+type Position struct {
+	End     int64 // it has written everything before
+	Flushed int64 // and flushed everything before
+	Life    Life
 }
 
 // Effects is what the caller has to do after an event, in this order: publish
@@ -69,20 +95,25 @@ type Leader struct {
 
 // peer is what the leader knows of one follower.
 type peer struct {
-	id       Replica
-	end      int64
-	flushed  int64
-	start    int64
-	eligible bool // alive, not fenced, not stopping, of the broker epoch the controller knows
+	id      Replica
+	end     int64
+	flushed int64
+	start   int64
+	life    Life
+	broker  int64 // the epoch the controller knows; NoBroker: gone, fenced or stopping
 
 	// caughtUp is the last time at which the peer had everything that the
-	// leader had at that time; fetched and endAtFetch remember the last fetch,
-	// because one that reaches the leader's end of the fetch before proves the
-	// peer caught up as of that fetch.
-	caughtUp   time.Time
-	fetched    time.Time
-	endAtFetch int64
+	// leader had at that time. At markAt the leader's log ended at markEnd: a
+	// position that reaches it proves the peer caught up as of markAt, and then
+	// the mark moves on. (Kafka renews it with each fetch. A peer that fetches
+	// more often than it flushes would never reach such a mark.)
+	caughtUp time.Time
+	markAt   time.Time
+	markEnd  int64
 }
+
+// eligible: may join the in-sync set, or is about to.
+func (p *peer) eligible() bool { return p.broker != NoBroker && p.broker == p.life.Broker }
 
 // Lead begins to lead at s.LeaderEpoch. The log ends at end and is durable up
 // to flushed; hw is the high watermark this replica knew, which can only be
@@ -108,11 +139,12 @@ func (l *Leader) Changed(s State, now time.Time) Effects {
 	}
 	l.proposed = nil
 	l.adopt(s, now)
-	return l.advance(now)
+	return l.join(l.advance(now))
 }
 
 // Refused ends the proposal on its way, which the controller did not accept.
-// What it did accept comes through Changed.
+// What it did accept comes through Changed. It is not proposed again before
+// the next event: the reason may still hold.
 func (l *Leader) Refused(c *ISRChange, now time.Time) Effects {
 	if c != l.proposed {
 		return Effects{HW: l.hw}
@@ -137,29 +169,75 @@ func (l *Leader) Kept() bool { return l.minISR() <= l.maximalSize() }
 // Wrote tells of the leader's own log: it ends at end, durable up to flushed.
 // Events may come out of order; only growth counts.
 func (l *Leader) Wrote(end, flushed int64, now time.Time) Effects {
-	l.end = max(l.end, end)
+	if end > l.end {
+		for i := range l.peers {
+			if p := &l.peers[i]; l.position(p) >= l.end {
+				p.caughtUp = later(p.caughtUp, now) // so it was until this write
+			}
+		}
+		l.end = end
+	}
 	l.flushed = max(l.flushed, flushed)
 	return l.advance(now)
 }
 
-// Fetched tells that r asked for the records from at on, and so has written
-// everything before, and has flushed up to flushed.
-func (l *Leader) Fetched(r Replica, at, flushed int64, now time.Time) Effects {
+// Fetched tells that r asked for the records from at.End on. It is false, and
+// nothing has changed, when r is no replica or has begun a newer life.
+func (l *Leader) Fetched(r Replica, at Position, now time.Time) (Effects, bool) {
 	p := l.peer(r)
-	if p == nil {
-		return Effects{HW: l.hw}
+	if p == nil || at.Life.before(p.life) {
+		return Effects{HW: l.hw}, false
 	}
-	p.end, p.flushed = at, min(flushed, at)
-	switch pos := l.position(p); {
-	case pos >= l.end:
+	if at.Life != p.life {
+		p.life, p.end, p.flushed = at.Life, Unknown, Unknown
+	}
+	p.end = max(p.end, at.End)
+	p.flushed = max(p.flushed, min(at.Flushed, at.End))
+	return l.heard(p, now), true
+}
+
+// Flushed tells that r, in the life in which it fetched last, has flushed up
+// to flushed, and so has written that much. It is false, and nothing has
+// changed, for news of another life: the fetch that began it is still to come,
+// or another has overtaken it.
+func (l *Leader) Flushed(r Replica, life Life, flushed int64, now time.Time) (Effects, bool) {
+	p := l.peer(r)
+	if p == nil || p.life != life || p.end == Unknown {
+		return Effects{HW: l.hw}, false
+	}
+	p.end, p.flushed = max(p.end, flushed), max(p.flushed, flushed)
+	return l.heard(p, now), true
+}
+
+// heard: p's position may have moved.
+func (l *Leader) heard(p *peer, now time.Time) Effects {
+	pos := l.position(p)
+	if pos >= l.end {
 		p.caughtUp = later(p.caughtUp, now)
-	case pos >= p.endAtFetch && !p.fetched.IsZero():
-		p.caughtUp = later(p.caughtUp, p.fetched)
 	}
-	p.fetched, p.endAtFetch = now, l.end
-	e := l.advance(now)
-	if l.proposed == nil && p.eligible && !slices.Contains(l.state.ISR, r) && l.inSync(p) {
-		e.Propose = l.propose(append(slices.Clone(l.state.ISR), r))
+	if !p.markAt.IsZero() && pos >= p.markEnd {
+		p.caughtUp = later(p.caughtUp, p.markAt)
+		p.markAt = time.Time{}
+	}
+	if p.markAt.IsZero() {
+		p.markAt, p.markEnd = now, l.end
+	}
+	return l.join(l.advance(now))
+}
+
+// join proposes to let in who is in sync and not a member.
+func (l *Leader) join(e Effects) Effects {
+	if l.proposed != nil {
+		return e
+	}
+	var in []Replica
+	for i := range l.peers {
+		if p := &l.peers[i]; p.eligible() && l.inSync(p) && !slices.Contains(l.state.ISR, p.id) {
+			in = append(in, p.id)
+		}
+	}
+	if len(in) > 0 {
+		e.Propose = l.propose(append(slices.Clone(l.state.ISR), in...))
 	}
 	return e
 }
@@ -171,17 +249,19 @@ func (l *Leader) Started(r Replica, start int64) {
 	}
 }
 
-// Eligible tells whether r may join the in-sync set: it is alive, not fenced,
-// not stopping, and fetches under the broker epoch that the controller knows.
-func (l *Leader) Eligible(r Replica, ok bool, now time.Time) Effects {
+// Broker tells the broker epoch under which the controller knows r, NoBroker
+// while it is gone, fenced or stopping. Only under that epoch may r join the
+// in-sync set.
+func (l *Leader) Broker(r Replica, epoch int64, now time.Time) Effects {
 	if p := l.peer(r); p != nil {
-		p.eligible = ok
+		p.broker = epoch
 	}
-	return l.advance(now)
+	return l.join(l.advance(now))
 }
 
 // Tick proposes to drop members that have not been caught up for longer than
-// Config.MaxLag. Kafka looks every half of that time.
+// Config.MaxLag, or else to let in who should have been. Kafka looks every half
+// of that time.
 func (l *Leader) Tick(now time.Time) Effects {
 	e := l.advance(now)
 	if l.proposed != nil {
@@ -193,9 +273,13 @@ func (l *Leader) Tick(now time.Time) Effects {
 	})
 	if len(keep) < len(l.state.ISR) {
 		e.Propose = l.propose(keep)
+		return e
 	}
-	return e
+	return l.join(e)
 }
+
+// IsReplica tells whether r is assigned the partition, and is not this node.
+func (l *Leader) IsReplica(r Replica) bool { return l.peer(r) != nil }
 
 // HW is the high watermark.
 func (l *Leader) HW() int64 { return l.hw }
@@ -227,7 +311,7 @@ func (l *Leader) HWInEpoch() bool { return l.hw >= l.epochStart }
 // replicas.
 func (l *Leader) LowWatermark(start int64) int64 {
 	for i := range l.peers {
-		if p := &l.peers[i]; p.eligible && p.start < start {
+		if p := &l.peers[i]; p.broker != NoBroker && p.start != Unknown && p.start < start {
 			start = p.start
 		}
 	}
@@ -244,6 +328,14 @@ func (l *Leader) Lag(r Replica) int64 {
 	return max(0, l.end-l.position(p))
 }
 
+// Reached is the least position that r has, Unknown if it has not fetched.
+func (l *Leader) Reached(r Replica) int64 {
+	if p := l.peer(r); p != nil {
+		return l.position(p)
+	}
+	return Unknown
+}
+
 func (l *Leader) adopt(s State, now time.Time) {
 	first := l.state.Replicas == nil
 	peers := make([]peer, 0, len(s.Replicas))
@@ -255,7 +347,7 @@ func (l *Leader) adopt(s State, now time.Time) {
 			peers = append(peers, *p)
 			continue
 		}
-		p := peer{id: r, end: Unknown, flushed: Unknown, start: Unknown}
+		p := peer{id: r, end: Unknown, flushed: Unknown, start: Unknown, life: Life{Broker: NoBroker}, broker: NoBroker}
 		// Members get MaxLag from the election on to show themselves.
 		if first && slices.Contains(s.ISR, r) {
 			p.caughtUp = now
@@ -267,7 +359,14 @@ func (l *Leader) adopt(s State, now time.Time) {
 
 func (l *Leader) propose(isr []Replica) *ISRChange {
 	slices.Sort(isr)
-	l.proposed = &ISRChange{LeaderEpoch: l.state.LeaderEpoch, PartitionEpoch: l.state.PartitionEpoch, ISR: isr}
+	epochs := make([]int64, len(isr))
+	for i, r := range isr {
+		epochs[i] = NoBroker
+		if p := l.peer(r); p != nil {
+			epochs[i] = p.life.Broker
+		}
+	}
+	l.proposed = &ISRChange{LeaderEpoch: l.state.LeaderEpoch, PartitionEpoch: l.state.PartitionEpoch, ISR: isr, Epochs: epochs}
 	return l.proposed
 }
 
@@ -283,7 +382,7 @@ func (l *Leader) advance(now time.Time) Effects {
 	}
 	for i := range l.peers {
 		p := &l.peers[i]
-		if pos := l.position(p); pos < to && (l.member(p.id) || p.eligible && l.caughtUp(p, now)) {
+		if pos := l.position(p); pos < to && (l.member(p.id) || p.eligible() && l.caughtUp(p, now)) {
 			to = pos
 		}
 	}

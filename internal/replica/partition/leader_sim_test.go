@@ -45,6 +45,20 @@ type node struct {
 	log     []int32
 	flushed int64
 	up      bool
+	life    Life
+	waiting int // the fetch that it waits for, 0: none
+}
+
+// message is a fetch, its answer, or news of a flush, on the way. The network
+// delays, reorders, repeats and loses them.
+type message struct {
+	kind  string
+	from  Replica
+	epoch int32 // leader epoch
+	pos   Position
+	fetch int
+	same  int64   // answer: cut to here, when below pos.End
+	log   []int32 // answer: records from pos.End on
 }
 
 type sim struct {
@@ -55,6 +69,8 @@ type sim struct {
 	nodes     []*node // of replica i+1
 	state     State
 	leader    *Leader
+	mail      []message
+	fetches   int
 	asked     []*ISRChange // on the way to the controller
 	committed []int32      // every record that was once below a high watermark
 	lastEpoch int32
@@ -87,8 +103,12 @@ func (s *sim) run(t *testing.T) {
 			s.write(t)
 		case k < 40:
 			s.flush(t)
+		case k < 55:
+			s.fetch()
+		case k < 60:
+			s.news()
 		case k < 80:
-			s.fetch(t)
+			s.deliver(t)
 		case k < 86 && s.leader != nil:
 			s.effects(t, s.leader.Tick(s.now))
 		case k < 94:
@@ -147,28 +167,94 @@ func (s *sim) flush(t *testing.T) {
 	}
 }
 
-// fetch is one follower's round trip; the answer may be lost.
-func (s *sim) fetch(t *testing.T) {
+// send puts a message on the way, sometimes twice, sometimes not at all.
+func (s *sim) send(m message) {
+	for range []int{1, 1, 1, 1, 1, 1, 2, 0}[s.rng.IntN(8)] {
+		s.mail = append(s.mail, m)
+	}
+	for len(s.mail) > 20 { // the oldest are lost
+		s.mail = s.mail[1:]
+	}
+}
+
+// fetch is a follower's request; one that it waited for before is given up.
+func (s *sim) fetch() {
 	r := Replica(1 + s.rng.IntN(len(s.nodes)))
 	n := s.node(r)
-	if s.leader == nil || r == s.state.Leader || !n.up {
+	if r == s.state.Leader || !n.up {
 		return
 	}
-	lead := s.node(s.state.Leader)
-	same := commonPrefix(n.log, lead.log)
-	if same < int64(len(n.log)) {
-		// The epochs tell where they part; the follower cuts and has not
-		// fetched yet.
-		n.log, n.flushed = n.log[:same], min(n.flushed, same)
-		s.note("%d cut to %d", r, same)
+	s.fetches++
+	n.waiting = s.fetches
+	s.note("%d asks from %d, flushed %d, life %v", r, len(n.log), n.flushed, n.life)
+	s.send(message{kind: "fetch", from: r, epoch: s.state.LeaderEpoch, fetch: s.fetches,
+		pos: Position{int64(len(n.log)), n.flushed, n.life}})
+}
+
+func (s *sim) news() {
+	r := Replica(1 + s.rng.IntN(len(s.nodes)))
+	if n := s.node(r); r != s.state.Leader && n.up {
+		s.send(message{kind: "news", from: r, epoch: s.state.LeaderEpoch, pos: Position{0, n.flushed, n.life}})
+	}
+}
+
+// deliver brings one message to its place, mostly one of the older ones.
+func (s *sim) deliver(t *testing.T) {
+	for range 2 {
+		if len(s.mail) == 0 {
+			return
+		}
+		i := min(s.rng.IntN(len(s.mail)), s.rng.IntN(len(s.mail)))
+		m := s.mail[i]
+		s.mail = slices.Delete(s.mail, i, i+1)
+		if m.kind == "answer" {
+			s.answered(m)
+			continue
+		}
+		if s.leader == nil || m.epoch != s.state.LeaderEpoch || m.from == s.state.Leader {
+			continue // fenced
+		}
+		lead := s.node(s.state.Leader)
+		if m.kind == "news" {
+			s.note("news of %d: flushed %d in life %v", m.from, m.pos.Flushed, m.pos.Life)
+			e, _ := s.leader.Flushed(m.from, m.pos.Life, m.pos.Flushed, s.now)
+			s.effects(t, e)
+			continue
+		}
+		// The log that asked may be cut by now; the epochs that it asked with
+		// are what the leader compares, and those it has in the answer's fetch.
+		n := s.node(m.from)
+		back := message{kind: "answer", from: m.from, epoch: m.epoch, pos: m.pos, fetch: m.fetch, same: m.pos.End}
+		asks := n.log[:min(m.pos.End, int64(len(n.log)))]
+		if back.same = commonPrefix(asks, lead.log); back.same < m.pos.End {
+			s.send(back)
+			continue
+		}
+		s.note("%d fetches at %d, flushed %d, life %v", m.from, m.pos.End, m.pos.Flushed, m.pos.Life)
+		e, _ := s.leader.Fetched(m.from, m.pos, s.now)
+		s.effects(t, e)
+		if s.leader != nil {
+			k := m.pos.End
+			back.log = slices.Clone(lead.log[k : k+s.rng.Int64N(int64(len(lead.log))-k+1)])
+			s.send(back)
+		}
+	}
+}
+
+// answered is a follower that reads what it was answered, if it still waits.
+func (s *sim) answered(m message) {
+	n := s.node(m.from)
+	if !n.up || n.waiting != m.fetch || n.life != m.pos.Life || m.epoch != s.state.LeaderEpoch || m.from == s.state.Leader {
 		return
 	}
-	s.note("%d fetches at %d, flushed %d", r, len(n.log), n.flushed)
-	s.effects(t, s.leader.Fetched(r, int64(len(n.log)), n.flushed, s.now))
-	if s.leader != nil && s.rng.IntN(4) > 0 {
-		k := int64(len(n.log))
-		n.log = append(n.log, lead.log[k:k+s.rng.Int64N(int64(len(lead.log))-k+1)]...)
+	n.waiting = 0
+	if m.same < m.pos.End {
+		n.log, n.flushed = n.log[:m.same], min(n.flushed, m.same)
+		n.life.Cut++
+		s.note("%d cut to %d, life %v", m.from, m.same, n.life)
+		return
 	}
+	n.log = append(n.log, m.log...)
 }
 
 func (s *sim) answer(t *testing.T) {
@@ -205,7 +291,7 @@ func (s *sim) crash(t *testing.T) {
 	if !n.up || len(others) == 0 {
 		return
 	}
-	n.up = false
+	n.up, n.waiting = false, 0
 	if s.durable {
 		n.log = n.log[:n.flushed+s.rng.Int64N(int64(len(n.log))-n.flushed+1)]
 	}
@@ -225,7 +311,7 @@ func (s *sim) crash(t *testing.T) {
 		}
 	}
 	if s.leader != nil {
-		s.effects(t, s.leader.Eligible(r, false, s.now))
+		s.effects(t, s.leader.Broker(r, NoBroker, s.now))
 	}
 }
 
@@ -233,9 +319,10 @@ func (s *sim) restart(t *testing.T) {
 	for i, n := range s.nodes {
 		if !n.up {
 			n.up, n.flushed = true, int64(len(n.log)) // recovery flushes what it keeps
+			n.life = Life{Broker: n.life.Broker + 1}
 			s.note("%d is back with %d", i+1, len(n.log))
 			if s.leader != nil {
-				s.effects(t, s.leader.Eligible(Replica(i+1), true, s.now))
+				s.effects(t, s.leader.Broker(Replica(i+1), n.life.Broker, s.now))
 			}
 			return
 		}
@@ -257,10 +344,18 @@ func (s *sim) elect(t *testing.T) {
 	s.leader, _ = Lead(s.config(), s.state.Leader, s.state, int64(len(n.log)), n.flushed, 0, s.now)
 	for i, n := range s.nodes {
 		if r := Replica(i + 1); r != s.state.Leader {
-			s.leader.Eligible(r, n.up, s.now)
+			s.leader.Broker(r, s.known(n), s.now)
 		}
 	}
 	s.effects(t, Effects{HW: s.leader.HW(), Wake: true})
+}
+
+// known is the broker epoch that the controller knows of a node.
+func (s *sim) known(n *node) int64 {
+	if !n.up {
+		return NoBroker
+	}
+	return n.life.Broker
 }
 
 // effects checks the invariants and carries out what was decided.

@@ -52,9 +52,35 @@ type Events struct {
 	Reset func(dir string, n storage.Name, reason string)
 }
 
+// Tuning is the part of a Config that may change while the Cleaner lives.
+type Tuning struct {
+	MapBytes    int
+	MapLoad     float64
+	BufferBytes int
+	Backoff     time.Duration
+}
+
+// Tune sets what a Worker made from now on works with, and how long Run waits.
+func (c *Cleaner) Tune(t Tuning) {
+	if t.MapBytes <= 0 {
+		t.MapBytes = 128 << 20
+	}
+	if t.MapLoad <= 0 || t.MapLoad > 1 {
+		t.MapLoad = 0.9
+	}
+	if t.BufferBytes <= 0 {
+		t.BufferBytes = 512 << 10
+	}
+	if t.Backoff <= 0 {
+		t.Backoff = 15 * time.Second
+	}
+	c.tuning.Store(&t)
+}
+
 // Cleaner cleans logs, the dirtiest first.
 type Cleaner struct {
-	cfg    Config
+	cfg    Config // but for its tuning, which is the next field
+	tuning atomic.Pointer[Tuning]
 	points *checkpoints // has its own lock, which is never taken under mu
 
 	mu     sync.Mutex // a leaf; guards what follows
@@ -89,22 +115,12 @@ type assessment struct {
 
 // New makes a Cleaner.
 func New(cfg Config) *Cleaner {
-	if cfg.MapBytes <= 0 {
-		cfg.MapBytes = 128 << 20
-	}
-	if cfg.MapLoad <= 0 || cfg.MapLoad > 1 {
-		cfg.MapLoad = 0.9
-	}
-	if cfg.BufferBytes <= 0 {
-		cfg.BufferBytes = 512 << 10
-	}
-	if cfg.Backoff <= 0 {
-		cfg.Backoff = 15 * time.Second
-	}
-	return &Cleaner{
+	c := &Cleaner{
 		cfg: cfg, points: newCheckpoints(cfg.FS),
 		busy: map[key]*task{}, paused: map[key]int{}, failed: map[key]error{}, known: map[key]assessment{}, cuts: map[key]uint64{},
 	}
+	c.Tune(Tuning{cfg.MapBytes, cfg.MapLoad, cfg.BufferBytes, cfg.Backoff})
+	return c
 }
 
 // Run cleans until ctx ends, waiting when there is nothing to do. Several
@@ -122,7 +138,7 @@ func (c *Cleaner) Run(ctx context.Context) {
 		if w.Step(ctx) {
 			timer.Reset(0)
 		} else {
-			timer.Reset(c.cfg.Backoff)
+			timer.Reset(c.tuning.Load().Backoff)
 		}
 	}
 }
@@ -136,7 +152,8 @@ type Worker struct {
 
 // NewWorker makes a Worker, for one goroutine.
 func (c *Cleaner) NewWorker() *Worker {
-	return &Worker{c: c, keys: newKeyMap(c.cfg.MapBytes, c.cfg.MapLoad), buffer: &buffer{size: c.cfg.BufferBytes}}
+	t := c.tuning.Load()
+	return &Worker{c: c, keys: newKeyMap(t.MapBytes, t.MapLoad), buffer: &buffer{size: t.BufferBytes}}
 }
 
 // Step cleans the dirtiest log and says whether it did; false also when it
@@ -385,6 +402,26 @@ func (c *Cleaner) Truncated(dir string, n storage.Name, end int64) error {
 			points[n] = end
 		}
 		return ok && p > end
+	})
+}
+
+// Reconcile brings a directory's checkpoint in line with the logs that are
+// there now, by name with their ends: those of logs that are gone are dropped,
+// those above an end are lowered to it. Meant for the start; what happened to
+// logs without the cleaner being told is made good.
+func (c *Cleaner) Reconcile(dir string, ends map[storage.Name]int64) error {
+	return c.points.edit(dir, func(points map[storage.Name]int64) (changed bool) {
+		for n, p := range points {
+			switch end, ok := ends[n]; {
+			case !ok:
+				delete(points, n)
+				changed = true
+			case p > end:
+				points[n] = end
+				changed = true
+			}
+		}
+		return changed
 	})
 }
 
