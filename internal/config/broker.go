@@ -174,6 +174,8 @@ type Quorum struct {
 	BrokerHeartbeat     time.Duration
 	BrokerSession       time.Duration
 	RegistrationTimeout time.Duration
+	LeaderRebalance     bool
+	LeaderCheck         time.Duration
 }
 
 // Replica are the settings of followers.
@@ -485,6 +487,8 @@ func (s *Settings) quorum(b *Broker) {
 		BrokerHeartbeat:     s.ms("broker.heartbeat.interval.ms"),
 		BrokerSession:       s.ms("broker.session.timeout.ms"),
 		RegistrationTimeout: s.ms("initial.broker.registration.timeout.ms"),
+		LeaderRebalance:     s.flag("auto.leader.rebalance.enable"),
+		LeaderCheck:         s.span("leader.imbalance.check.interval.seconds", time.Second),
 	}
 }
 

@@ -53,6 +53,13 @@ func (n *Node) startControl(context.Context) error {
 			n.log.Error("controller contradicts itself", "request", name, "error", err)
 		},
 	})
+	env := plan.Env{
+		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema.Schema{Live: n.live},
+		Partitions: b.Creation.NumPartitions, Replication: b.Creation.ReplicationFactor,
+		Supported: supportedFeatures(),
+	}
+	n.members = n.newMembers(env)
+	n.desk = uplink.NewDesk(n.controller, n.members, env)
 	n.startCarrier()
 	n.quorum, err = quorum.Open(quorum.Config{
 		NodeID: b.NodeID, Directory: n.metaDir.ID(), FS: n.fs, Cluster: n.identity.cluster, Voters: n.begins.voters, Transport: n.carrier,
@@ -65,10 +72,10 @@ func (n *Node) startControl(context.Context) error {
 	}
 	n.connectQuorum()
 	n.controller.Start(n.quorum)
-	n.uplink = uplink.New(n.controller, n.quorum, plan.Env{
-		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema.Schema{Live: n.live},
-		Partitions: b.Creation.NumPartitions, Replication: b.Creation.ReplicationFactor,
-		Supported: supportedFeatures(),
+	n.members.Start()
+	n.uplink = uplink.New(uplink.Config{
+		Node: b.NodeID, Desk: n.desk, Follower: n.quorum, Whereabouts: whereabouts{n},
+		Peer: n.peerConfig(), Timeout: b.RequestTimeout, Caller: api.CallerOf,
 	})
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
@@ -97,41 +104,6 @@ func (n *Node) startGroups() {
 		WriteTimeout: b.Offsets.CommitTimeout, LoadBytes: b.Offsets.LoadBufferBytes,
 		Events: coordEvents(n.logs.Logger(logCoord)),
 	})
-}
-
-// register lets this broker into the cluster and waits until its own image
-// says so.
-func (n *Node) register(ctx context.Context) error {
-	b := n.live.Broker()
-	if !b.IsBroker {
-		return nil
-	}
-	var dirs []meta.UUID
-	for _, d := range n.table.Dirs() {
-		dirs = append(dirs, d.ID())
-	}
-	ctx, cancel := context.WithTimeout(ctx, b.Quorum.RegistrationTimeout)
-	defer cancel()
-	epoch, err := n.uplink.Register(ctx, plan.Registration{
-		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
-		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Dirs: dirs, Features: supportedFeatures(),
-		Voter: n.asController(),
-	})
-	if err != nil {
-		return err
-	}
-	for _, d := range n.dirs {
-		d.SetBrokerEpoch(epoch)
-	}
-	n.table.Strays(n.image.Load(), metadataLog)
-	// What lost its tail in an unclean stop gets its new leader epoch before
-	// the first client asks, so that none has to retry.
-	if err := n.raiser.raise(ctx, n.uplink); err != nil {
-		return err
-	}
-	n.raiser.start(n.uplink)
-	n.flushRecovered()
-	return nil
 }
 
 // flushRecovered makes durable what recovery found, before the first client

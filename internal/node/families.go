@@ -44,6 +44,7 @@ func (n *Node) buildAPI() error {
 			Receiver: telemetryLog{n.logs.Logger(logClients)}, Subscriptions: n.telemetry.Load,
 			MaxBytes: b.TelemetryMaxBytes, NewID: newID,
 		}).Routes(),
+		(&api.Brokers{Desk: desk{n.desk}}).Routes(),
 		n.quorumRoutes(),
 	}
 	cfg := api.Config{Memory: n.memory, Failed: failed, Inner: n.inner}

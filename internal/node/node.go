@@ -74,9 +74,14 @@ type Node struct {
 
 	controller *controller.Controller
 	quorum     *quorum.Node
+	members    *controller.Members
+	desk       *uplink.Desk
 	uplink     *uplink.Uplink
 	ids        *uplink.ProducerIDs
 	raiser     *epochRaiser
+	membership *membership
+	// formerLeader is the last active controller but this node, -1: none known.
+	formerLeader atomic.Int32
 
 	table  *replica.Table
 	groups *coord.Runtime[*group.Shard]
@@ -109,14 +114,15 @@ type Node struct {
 
 // Components that log under a name of their own.
 const (
-	logNode    = "node"
-	logStorage = "storage"
-	logQuorum  = "quorum"
-	logWire    = "network"
-	logCoord   = "coordinator"
-	logAPI     = "api"
-	logCleaner = "cleaner"
-	logClients = "clients"
+	logNode       = "node"
+	logController = "controller"
+	logStorage    = "storage"
+	logQuorum     = "quorum"
+	logWire       = "network"
+	logCoord      = "coordinator"
+	logAPI        = "api"
+	logCleaner    = "cleaner"
+	logClients    = "clients"
 )
 
 // New makes a node that has touched nothing yet.
@@ -129,9 +135,10 @@ func New(cfg Config) *Node {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
 	n.log = n.logs.Logger(logNode)
 	n.image.Store(meta.Empty())
+	n.formerLeader.Store(-1)
 	n.newMetrics()
 	return n
 }
@@ -172,7 +179,7 @@ func (n *Node) phases() []phase {
 	return []phase{
 		{"listen", n.bind}, {"serve metrics", n.startAdmin}, {"open log directories", n.openDirs},
 		{"serve other nodes", n.startServer}, {"find the cluster", n.findCluster}, {"read metadata", n.startControl},
-		{"register with the controller", n.register}, {"serve", n.serve},
+		{"register with the controller", n.register}, {"serve", n.serve}, {"be let in", n.unfence},
 	}
 }
 
@@ -193,6 +200,9 @@ func (n *Node) fail(err error) {
 // Close stops cleanly: what is in flight is finished until ctx ends, and what
 // the next start needs is written.
 func (n *Node) Close(ctx context.Context) error {
+	if n.membership != nil {
+		n.membership.leave(ctx)
+	}
 	n.stopServing(ctx)
 	var errs []error
 	if n.table != nil {
@@ -202,9 +212,7 @@ func (n *Node) Close(ctx context.Context) error {
 	if n.quorum != nil {
 		errs = append(errs, n.quorum.Close())
 	}
-	if n.controller != nil {
-		n.controller.Close()
-	}
+	n.stopController()
 	for _, d := range n.dirs {
 		if err := d.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", d.Path(), err))
@@ -220,6 +228,9 @@ func (n *Node) Kill() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
+	if n.membership != nil {
+		n.membership.close()
+	}
 	n.stopServing(ctx)
 	if n.table != nil {
 		n.table.Close()
@@ -228,8 +239,19 @@ func (n *Node) Kill() {
 	if n.quorum != nil {
 		_ = n.quorum.Close() // its log was taken from under it
 	}
+	n.stopController()
+}
+
+// stopController ends what decides, and the way to it.
+func (n *Node) stopController() {
 	if n.controller != nil {
 		n.controller.Close()
+	}
+	if n.members != nil {
+		n.members.Close()
+	}
+	if n.uplink != nil {
+		n.uplink.Close()
 	}
 }
 

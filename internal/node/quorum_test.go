@@ -74,7 +74,17 @@ func (v *voters) start(i int) {
 	}
 }
 
-func (v *voters) try(i int) error {
+// make makes node i (from 0), with more settings; nil when they are refused.
+func (v *voters) make(i int, more ...string) *Node {
+	v.t.Helper()
+	n, err := v.build(i, more...)
+	if err != nil {
+		v.t.Error(err)
+	}
+	return n
+}
+
+func (v *voters) build(i int, more ...string) (*Node, error) {
 	settings := []string{"process.roles=" + v.roles[i], fmt.Sprintf("node.id=%d", i+1), "log.dirs=/data", "gregor.http.listener=none"}
 	if v.dynamic != "" {
 		settings = append(settings, "controller.quorum.bootstrap.servers="+v.dynamic)
@@ -86,12 +96,19 @@ func (v *voters) try(i int) error {
 		name = "CONTROLLER"
 		settings = append(settings, "controller.listener.names=CONTROLLER")
 	}
-	s, err := config.Load(config.Options{Overrides: append(append(settings, "listeners="+name+"://"+v.addrs[i]), v.more...)})
+	s, err := config.Load(config.Options{Overrides: append(append(settings, "listeners="+name+"://"+v.addrs[i]), append(v.more, more...)...)})
+	if err != nil {
+		return nil, err
+	}
+	v.nodes[i] = New(Config{Settings: s, FS: v.disks[i], Log: slog.NewTextHandler(v.t.Output(), nil)})
+	return v.nodes[i], nil
+}
+
+func (v *voters) try(i int) error {
+	n, err := v.build(i)
 	if err != nil {
 		return err
 	}
-	n := New(Config{Settings: s, FS: v.disks[i], Log: slog.NewTextHandler(v.t.Output(), nil)})
-	v.nodes[i] = n
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, p := range n.phases() {

@@ -126,6 +126,7 @@ type Node struct {
 	others sync.WaitGroup // publisher, guard, snapshot writer
 
 	status   atomic.Pointer[Status]
+	moved    moved
 	members  atomic.Pointer[Membership]
 	served   atomic.Pointer[served]
 	position atomic.Pointer[Position]
@@ -462,6 +463,7 @@ func (n *Node) publishStatus() {
 		case old.Leader != raft.None:
 			n.leaderless.Store(time.Now().UnixNano())
 		}
+		n.moved.tell()
 	}
 }
 
