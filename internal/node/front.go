@@ -4,6 +4,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,10 +23,13 @@ import (
 // Concurrency: immutable but for what is published by pointer and by closing
 // channels.
 type front struct {
-	n     *Node
 	first *api.API // the quorum's own requests
 	full  atomic.Pointer[api.API]
-	isUp  atomic.Bool
+	// controllers is the table of controllers' listeners; set before full.
+	controllers *api.API
+	isUp        atomic.Bool
+
+	names []string // of the controllers' listeners
 
 	built, up, closed    chan struct{}
 	once, onceUp, onceCl sync.Once
@@ -36,11 +40,13 @@ func (n *Node) newFront() (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &front{n: n, first: first, built: make(chan struct{}), up: make(chan struct{}), closed: make(chan struct{})}, nil
+	return &front{first: first, names: n.live.Broker().ControllerListenerNames, built: make(chan struct{}), up: make(chan struct{}), closed: make(chan struct{})}, nil
 }
 
-// build publishes the whole table.
-func (f *front) build(full *api.API) {
+// build publishes the whole table, and what of it controllers' own listeners
+// serve.
+func (f *front) build(full, controllers *api.API) {
+	f.controllers = controllers
 	f.full.Store(full)
 	f.once.Do(func() { close(f.built) })
 }
@@ -74,24 +80,42 @@ func (f *front) Kind(key, version int16) (wire.Kind, bool) {
 
 // Serve meets wire.Handler.
 func (f *front) Serve(ctx context.Context, r *wire.Request) (wire.Reply, wire.Pending) {
-	full := f.full.Load()
-	if f.isUp.Load() {
-		return full.Serve(ctx, r)
+	if !f.isUp.Load() {
+		if _, ok := f.first.Kind(r.Key, r.Version); ok && r.Key >= int16(api.FirstPrivate) {
+			return f.first.Serve(ctx, r)
+		}
+		if reply, ok := f.wait(ctx, r); !ok {
+			return reply, nil
+		}
 	}
-	if _, ok := f.first.Kind(r.Key, r.Version); ok && r.Key >= int16(api.FirstPrivate) {
-		return f.first.Serve(ctx, r)
+	if f.controllersOnly(r) {
+		if _, ok := f.controllers.Kind(r.Key, r.Version); !ok {
+			return wire.Reply{None: true, Close: true, Why: fmt.Sprintf("api key %d is not served on listener %s, which is for controllers", r.Key, r.Conn.Listener())}, nil
+		}
+		return f.controllers.Serve(ctx, r)
 	}
-	wait := f.up
-	if f.early(r) {
-		wait = f.built
+	return f.full.Load().Serve(ctx, r)
+}
+
+// wait holds a request back until it may be served.
+func (f *front) wait(ctx context.Context, r *wire.Request) (wire.Reply, bool) {
+	until := f.up
+	if r.Key >= int16(api.FirstPrivate) || slices.Contains(earlyKeys, kmsg.Key(r.Key)) || f.controllersOnly(r) {
+		until = f.built
 	}
 	select {
-	case <-wait:
-		return f.full.Load().Serve(ctx, r)
+	case <-until:
+		return wire.Reply{}, true
 	case <-ctx.Done():
 	case <-f.closed:
 	}
-	return wire.Reply{None: true, Close: true, Why: "the node stops"}, nil
+	return wire.Reply{None: true, Close: true, Why: "the node stops"}, false
+}
+
+// controllersOnly tells whether a request came by a listener that is for
+// controllers alone.
+func (f *front) controllersOnly(r *wire.Request) bool {
+	return r.Conn != nil && f.names != nil && slices.Contains(f.names, r.Conn.Listener())
 }
 
 // earlyKeys are asked of controllers, by brokers that start and by tools.
@@ -101,10 +125,24 @@ var earlyKeys = []kmsg.Key{
 	kmsg.AssignReplicasToDirs, kmsg.AddRaftVoter, kmsg.RemoveRaftVoter, kmsg.UpdateRaftVoter,
 }
 
-// early tells whether a request need not wait until this broker is let in.
-func (f *front) early(r *wire.Request) bool {
-	if r.Key >= int16(api.FirstPrivate) || slices.Contains(earlyKeys, kmsg.Key(r.Key)) {
-		return true
+// controllerKeys are served on controllers' listeners: Kafka's list for them,
+// as far as it is built.
+var controllerKeys = append(slices.Clone(earlyKeys),
+	kmsg.CreateTopics, kmsg.DeleteTopics, kmsg.CreatePartitions, kmsg.AlterConfigs, kmsg.IncrementalAlterConfigs, kmsg.DescribeConfigs,
+	kmsg.AlterClientQuotas, kmsg.DescribeClientQuotas, kmsg.AlterPartitionAssignments, kmsg.ListPartitionReassignments,
+	kmsg.AlterUserSCRAMCredentials, kmsg.DescribeACLs, kmsg.CreateACLs, kmsg.DeleteACLs, kmsg.ElectLeaders, kmsg.UpdateFeatures,
+	kmsg.SASLHandshake, kmsg.SASLAuthenticate, kmsg.CreateDelegationToken, kmsg.RenewDelegationToken, kmsg.ExpireDelegationToken,
+)
+
+// ofControllers are the rows for controllers' listeners, our own keys too.
+func ofControllers(families [][]api.Route) [][]api.Route {
+	var out []api.Route
+	for _, family := range families {
+		for _, r := range family {
+			if r.Key >= api.FirstPrivate || slices.Contains(controllerKeys, r.Key) {
+				out = append(out, r)
+			}
+		}
 	}
-	return r.Conn != nil && slices.Contains(f.n.live.Broker().ControllerListenerNames, r.Conn.Listener())
+	return [][]api.Route{out}
 }

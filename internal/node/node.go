@@ -18,6 +18,8 @@ import (
 	"gregor/internal/config"
 	"gregor/internal/coord"
 	"gregor/internal/coord/group"
+	"gregor/internal/coord/markers"
+	"gregor/internal/coord/txn"
 	"gregor/internal/meta"
 	"gregor/internal/meta/controller"
 	"gregor/internal/meta/uplink"
@@ -27,10 +29,12 @@ import (
 	"gregor/internal/quorum"
 	"gregor/internal/quorum/carrier"
 	"gregor/internal/quorum/founding"
+	"gregor/internal/quorum/observer"
 	"gregor/internal/replica"
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
 	"gregor/internal/wire"
+	"gregor/internal/wire/peer"
 )
 
 // Config is what a node is made of.
@@ -47,6 +51,9 @@ type Config struct {
 	// Around wraps the handler of all requests; nil leaves it. Tests put
 	// faults there.
 	Around func(wire.Handler) wire.Handler
+	// Published is told of each image once it is in force, in order; nil
+	// tells nobody. It must not block. Tests compare there what nodes see.
+	Published func(*meta.Image)
 }
 
 // Node is one broker and controller. Start it once; Close or Kill it once.
@@ -65,6 +72,7 @@ type Node struct {
 	front     *front
 	meeting   atomic.Pointer[founding.Meeting]
 	carrier   *carrier.Carrier
+	observer  *observer.Observer
 	receiver  atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller
@@ -80,8 +88,15 @@ type Node struct {
 
 	table  *replica.Table
 	groups *coord.Runtime[*group.Shard]
+	txns   *coord.Runtime[*txn.Shard]
 	topics *creator
 	image  atomic.Pointer[meta.Image]
+
+	// What ends transactions: markers carries orders to markerAPI here, or over
+	// peers to other brokers.
+	markers   *markers.Loop
+	markerAPI *api.Markers
+	peers     *peer.Pool
 
 	memory *api.Memory
 
@@ -118,6 +133,7 @@ const (
 	logAPI        = "api"
 	logCleaner    = "cleaner"
 	logClients    = "clients"
+	logReplica    = "replica"
 )
 
 // New makes a node that has touched nothing yet.
@@ -130,7 +146,7 @@ func New(cfg Config) *Node {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients, logReplica)
 	n.log = n.logs.Logger(logNode)
 	n.image.Store(meta.Empty())
 	n.formerLeader.Store(-1)
@@ -203,9 +219,7 @@ func (n *Node) Close(ctx context.Context) error {
 	if n.table != nil {
 		n.table.Close()
 	}
-	if n.carrier != nil {
-		n.carrier.Close()
-	}
+	n.disconnectQuorum()
 	if n.quorum != nil {
 		errs = append(errs, n.quorum.Close())
 	}
@@ -232,9 +246,7 @@ func (n *Node) Kill() {
 	if n.table != nil {
 		n.table.Close()
 	}
-	if n.carrier != nil {
-		n.carrier.Close()
-	}
+	n.disconnectQuorum()
 	if n.quorum != nil {
 		_ = n.quorum.Close() // its log was taken from under it
 	}
@@ -276,8 +288,15 @@ func (n *Node) stopServing(ctx context.Context) {
 	if n.topics != nil {
 		n.topics.close()
 	}
+	if n.markers != nil {
+		n.markers.Close()
+		n.txns.Close()
+	}
 	if n.groups != nil {
 		n.groups.Close()
+	}
+	if n.peers != nil {
+		n.peers.Close()
 	}
 	if n.raiser != nil {
 		n.raiser.close()

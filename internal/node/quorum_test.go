@@ -24,11 +24,18 @@ type voters struct {
 	addrs []string
 	disks []vfs.FS
 	nodes []*Node
+	roles []string
+	more  []string // settings of all
 }
 
-func newVoters(t *testing.T, n int) *voters {
-	v := &voters{t: t, nodes: make([]*Node, n)}
+// newVoters prepares n nodes in all roles; more come with their roles.
+func newVoters(t *testing.T, n int, roles ...string) *voters {
+	v := &voters{t: t, nodes: make([]*Node, n+len(roles))}
 	for range n {
+		v.roles = append(v.roles, "broker,controller")
+	}
+	v.roles = append(v.roles, roles...)
+	for range v.roles {
 		v.addrs = append(v.addrs, freePort(t))
 		v.disks = append(v.disks, vfs.NewMem())
 	}
@@ -48,7 +55,9 @@ func freePort(t *testing.T) string {
 func (v *voters) list() string {
 	var words []string
 	for i, a := range v.addrs {
-		words = append(words, fmt.Sprintf("%d@%s", i+1, a))
+		if strings.Contains(v.roles[i], "controller") {
+			words = append(words, fmt.Sprintf("%d@%s", i+1, a))
+		}
 	}
 	return strings.Join(words, ",")
 }
@@ -56,9 +65,14 @@ func (v *voters) list() string {
 // make makes node i (from 0), with more settings; nil when they are refused.
 func (v *voters) make(i int, more ...string) *Node {
 	v.t.Helper()
-	s, err := config.Load(config.Options{Overrides: append([]string{
-		"process.roles=broker,controller", fmt.Sprintf("node.id=%d", i+1), "listeners=PLAINTEXT://" + v.addrs[i],
-		"controller.quorum.voters=" + v.list(), "log.dirs=/data", "gregor.http.listener=none"}, more...)})
+	name := "PLAINTEXT"
+	settings := append([]string{"process.roles=" + v.roles[i], fmt.Sprintf("node.id=%d", i+1),
+		"controller.quorum.voters=" + v.list(), "log.dirs=/data", "gregor.http.listener=none"}, v.more...)
+	if v.roles[i] == "controller" {
+		name = "CONTROLLER"
+		settings = append(settings, "controller.listener.names=CONTROLLER")
+	}
+	s, err := config.Load(config.Options{Overrides: append(append(settings, "listeners="+name+"://"+v.addrs[i]), more...)})
 	if err != nil {
 		v.t.Error(err)
 		return nil
@@ -177,4 +191,73 @@ func TestStaticVoters(t *testing.T) {
 	v.leader()
 	v.await("what was missed", func(n *Node) bool { return n.Image().Feature("two") == 1 })
 	v.set(v.leader(), "three")
+}
+
+// A broker that is no controller, and controllers that are no brokers: the
+// broker follows what is committed, also after it was away, and goes on with
+// another source when the one it pulls from dies.
+func TestObserver(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 0, "controller", "controller", "controller", "broker")
+	defer v.close()
+	v.startAll()
+	lead := v.leader()
+	v.set(lead, "one")
+	if b := v.nodes[3]; b.quorum.Membership().Self || len(b.quorum.Membership().Voters) != 3 {
+		t.Fatalf("the broker sees %+v", b.quorum.Membership())
+	}
+	v.kill(3)
+	v.set(v.leader(), "two")
+	v.start(3)
+	v.set(v.leader(), "three")
+	lead = v.leader()
+	found := false
+	for _, o := range lead.quorum.Observers() {
+		found = found || o.ID == 4 && !o.Controller && !o.LastCaughtUp.IsZero()
+	}
+	if !found {
+		t.Errorf("the leader knows of %+v", lead.quorum.Observers())
+	}
+	v.kill(int(lead.live.Broker().NodeID) - 1)
+	v.set(v.leader(), "four")
+	if v.nodes[3].Image().ClusterID() != v.nodes[3].metaDir.ClusterID() {
+		t.Error("the broker's directory is of another cluster")
+	}
+}
+
+// A broker that was away while the log was trimmed takes a snapshot.
+func TestObserverTakesSnapshot(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 1, "broker")
+	v.more = []string{"metadata.log.max.record.bytes.between.snapshots=2000"}
+	defer v.close()
+	v.startAll()
+	v.set(v.leader(), "one")
+	v.kill(1)
+	for i := range 100 {
+		v.set(v.leader(), fmt.Sprint("f", i))
+	}
+	log := v.nodes[0].quorum
+	v.more = nil // so that it writes none itself
+	v.start(1)
+	v.set(v.leader(), "two")
+	if v.nodes[1].Image().Feature("f50") != 1 {
+		t.Error("something is missing")
+	}
+	if names, err := v.snapshots(1); err != nil || len(names) != 1 {
+		t.Errorf("%d snapshots, %v", len(names), err)
+	}
+	if p := v.nodes[1].quorum.Position(); p != log.Position() {
+		t.Errorf("at %+v, the leader at %+v", p, log.Position())
+	}
+}
+
+func (v *voters) snapshots(i int) (names []string, err error) {
+	all, err := v.disks[i].List("/data/__cluster_metadata-0")
+	for _, e := range all {
+		if strings.HasSuffix(e.Name(), ".gregor-snapshot") {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
 }

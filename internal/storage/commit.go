@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"time"
 
 	"gregor/internal/storage/segment"
@@ -20,8 +21,9 @@ import (
 //	append a ──┐                ┌ append b, c, d ┐
 //	           └─ commit {a} ───┴────────────────┴─ commit {b, c, d} ──
 //
-// One dirty file is fdatasynced; several are made durable by one syncfs of the
-// file system, whose cost hardly grows with their number (docs/adr/0021).
+// One dirty file is fdatasynced, and so are a few with new names; several are
+// made durable by one syncfs of the file system, whose cost hardly grows with
+// their number (docs/adr/0021).
 
 // foreignMax is the number of appends to logs that are not durable, since the
 // last syncfs, above which a few durable files are synced one by one: syncfs
@@ -117,7 +119,7 @@ func (d *Dir) commitQueue() {
 	}
 	for i := range d.jobs {
 		j := &d.jobs[i]
-		j.rose = j.log.noteFlushed(j.end, j.cuts)
+		j.rose = j.log.noteFlushed(j, len(d.jobs) <= smallAmong)
 	}
 	if err := d.points.write(d.jobs); err != nil {
 		d.pointsFailed(err)
@@ -135,6 +137,7 @@ type commitJob struct {
 	end   int64
 	start int64
 	cuts  uint64
+	bytes int64
 	segs  []*segment.Segment
 	dirs  bool
 	rose  bool
@@ -153,20 +156,27 @@ func (l *Log) takeDirty() (commitJob, bool) {
 	if l.truncating || len(l.dirty) == 0 && !l.dirtyDir {
 		return commitJob{}, false
 	}
-	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts, segs: l.dirty, dirs: l.dirtyDir}
+	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts,
+		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir}
+	l.uncommitted = 0
 	l.dirty, l.dirtyDir = nil, false
 	l.unflushed = 0
 	return j, true
 }
 
 // noteFlushed raises the flushed end, unless the log was truncated meanwhile.
-func (l *Log) noteFlushed(end int64, cuts uint64) bool {
+func (l *Log) noteFlushed(j *commitJob, amongFew bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cuts != cuts || end <= l.flushed.Load() {
+	if amongFew && j.bytes <= smallCommit {
+		l.small = min(l.small+1, smallInARow)
+	} else {
+		l.small = 0
+	}
+	if l.cuts != j.cuts || j.end <= l.flushed.Load() {
 		return false
 	}
-	l.flushed.Store(end)
+	l.flushed.Store(j.end)
 	return true
 }
 
@@ -179,10 +189,11 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 			dirs++
 		}
 	}
-	single := files+2*dirs <= 1
-	if !single && files+2*dirs <= 4 && d.foreign.Load() > foreignMax {
-		single = true
-	}
+	// New names are rare, so a few of them are synced one by one: the first
+	// sync commits the file system's journal for all, and nothing waits for what
+	// other programs have written.
+	acts := files + 2*dirs
+	single := acts <= 1 || acts <= 4 && (dirs > 0 || d.foreign.Load() > foreignMax)
 	if !single {
 		err := d.fs.SyncFS(d.path)
 		if err == nil {
@@ -220,13 +231,34 @@ func (d *Dir) syncEach(j *commitJob) error {
 	if !j.dirs {
 		return nil
 	}
-	j.log.mu.Lock()
-	path := j.log.path
-	j.log.mu.Unlock()
+	path := j.log.dirPath()
+	if j.log.isNew.Load() {
+		if err := d.syncFile(filepath.Join(path, partitionMetaName)); err != nil {
+			return err
+		}
+	}
 	for _, p := range []string{path, d.path} {
 		if err := d.fs.SyncDir(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("sync %s: %w", p, err)
 		}
+	}
+	return nil
+}
+
+func (d *Dir) syncFile(path string) error {
+	f, err := d.fs.OpenRW(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = f.Datasync()
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
 	}
 	return nil
 }

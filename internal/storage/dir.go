@@ -42,6 +42,7 @@ type DirConfig struct {
 	RetentionInterval  time.Duration // log.retention.check.interval.ms, 5 min; negative: never
 	ScrubRate          int64         // bytes a second of cold data read again; 0: none; see SetScrubRate
 	ReserveBytes       int64         // kept free for logs with LogConfig.Reserve; 0: none
+	ZeroAhead          int64         // zeroes kept ahead of a log that is synced often, 256 KiB; negative: none
 }
 
 // Dir is one log directory. Concurrency: mu guards the table of logs, commitMu
@@ -208,10 +209,7 @@ func (d *Dir) openMeta() error {
 		if d.meta.directoryID == ([16]byte{}) {
 			d.meta.directoryID = randomID()
 		}
-		if err := vfs.WriteFileAtomic(d.fs, path, d.meta.encode()); err != nil {
-			return err
-		}
-		return d.fs.SyncDir(filepath.Dir(d.path)) // the directory may be new itself
+		return vfs.WriteFileAtomic(d.fs, path, d.meta.encode())
 	}
 	if err != nil {
 		return err

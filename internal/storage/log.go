@@ -73,7 +73,11 @@ type Log struct {
 	truncating bool
 	// sealedUpTo: the indexes and snapshots of segments below are on disk, so
 	// the recovery point may go there.
-	sealedUpTo    int64
+	sealedUpTo int64
+	// uncommitted counts the bytes since the last commit took the log, small
+	// the commits in a row that found few of them; see aheadLocked.
+	uncommitted   int64
+	small         int
 	unflushed     int64 // messages since the last flush, for flush.messages
 	unflushedFrom time.Time
 	recovery      Recovery
@@ -371,7 +375,8 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 		}
 	}
 	b, pooled := contiguous(vs, total)
-	err = l.active.Append(h, b, vs)
+	ahead := l.aheadLocked(cfg)
+	err = l.active.Append(h, b, vs, ahead)
 	for err != nil {
 		full := vfs.IsNoSpace(err)
 		if uerr := l.active.Undo(h); uerr != nil {
@@ -385,7 +390,7 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 			l.dir.full(true)
 			return fmt.Errorf("append to %s: %w", l.name, ErrNoSpace)
 		}
-		err = l.active.Append(h, b, vs)
+		err = l.active.Append(h, b, vs, ahead)
 	}
 	if pooled != nil {
 		copyBuffers.Put(pooled)
@@ -394,7 +399,25 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 		l.dir.full(false)
 	}
 	l.dirtyLocked(l.active)
+	l.uncommitted += total
 	return nil
+}
+
+// Commits of a durable log that take few bytes each are what zeroes ahead of
+// the end make cheaper (segment/ahead.go); a log that was committed so several
+// times in a row, among few others, gets them.
+const (
+	smallCommit = 128 << 10
+	smallInARow = 4
+	smallAmong  = 4
+)
+
+// aheadLocked says how far ahead of the end the active segment is kept.
+func (l *Log) aheadLocked(cfg *LogConfig) segment.Ahead {
+	if !cfg.Durable || l.small < smallInARow {
+		return segment.Ahead{}
+	}
+	return segment.Ahead{Bytes: l.dir.cfg.ZeroAhead, Limit: cfg.SegmentBytes}
 }
 
 func (l *Log) dirtyLocked(s *segment.Segment) {

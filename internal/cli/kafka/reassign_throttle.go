@@ -134,24 +134,27 @@ func (t *reassignTool) clearThrottles(ctx context.Context, a moveFile) error {
 	}
 	brokers = hashOrder(slices.Compact(slices.Sorted(slices.Values(brokers))), 16, func(v int32) int32 { return v })
 	t.env.printf("Clearing broker-level throttles on broker%s %s\n", pluralS(len(brokers)), commaList(brokers))
-	var ops []settingOp
+	if err := t.change(ctx, unthrottle(brokers, nil)); err != nil {
+		return err
+	}
+	topics := hashOrder(topicsOf(a.list), 16, stringHash)
+	t.env.printf("Clearing topic-level throttles on topic%s %s\n", pluralS(len(topics)), commaList(topics))
+	return t.change(ctx, unthrottle(nil, topics))
+}
+
+// unthrottle takes every throttle away from brokers and topics.
+func unthrottle(brokers []int32, topics []string) (ops []settingOp) {
 	for _, b := range brokers {
 		for _, k := range []string{leaderRate, followerRate, dirRate} {
 			ops = append(ops, settingOp{kmsg.ConfigResourceTypeBroker, strconv.Itoa(int(b)), k, nil})
 		}
 	}
-	if err := t.change(ctx, ops); err != nil {
-		return err
-	}
-	topics := hashOrder(topicsOf(a.list), 16, stringHash)
-	t.env.printf("Clearing topic-level throttles on topic%s %s\n", pluralS(len(topics)), commaList(topics))
-	ops = nil
 	for _, topic := range topics {
 		for _, k := range []string{leaderReplicas, followerReplicas} {
 			ops = append(ops, settingOp{kmsg.ConfigResourceTypeTopic, topic, k, nil})
 		}
 	}
-	return t.change(ctx, ops)
+	return ops
 }
 
 func pluralS(n int) string {

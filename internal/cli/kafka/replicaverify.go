@@ -113,10 +113,11 @@ func (v *verifier) say(text string) {
 // run compares, round after round, until ctx ends.
 func (v *verifier) run(ctx context.Context, interval time.Duration) error {
 	reported := time.Now()
-	for ctx.Err() == nil {
+	stopped := func() bool { return ctx.Err() != nil }
+	for {
 		got, silent := v.round(ctx)
-		if ctx.Err() != nil {
-			break
+		if stopped() {
+			return nil // the way to end it
 		}
 		worst, lag := topicPartition{}, int64(-1)
 		for _, tp := range v.order {
@@ -147,7 +148,6 @@ func (v *verifier) run(ctx context.Context, interval time.Duration) error {
 			}
 		}
 	}
-	return nil
 }
 
 func (v *verifier) offsetOf(tp topicPartition, lag int64) int64 {
