@@ -137,7 +137,10 @@ type commitJob struct {
 	cuts  uint64
 	segs  []*segment.Segment
 	dirs  bool
-	rose  bool
+	// epochs: the leader epoch checkpoint is to become durable too, for the
+	// log began a new epoch.
+	epochs bool
+	rose   bool
 }
 
 func (j *commitJob) release() {
@@ -153,7 +156,8 @@ func (l *Log) takeDirty() (commitJob, bool) {
 	if l.truncating || len(l.dirty) == 0 && !l.dirtyDir {
 		return commitJob{}, false
 	}
-	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts, segs: l.dirty, dirs: l.dirtyDir}
+	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts, segs: l.dirty, dirs: l.dirtyDir,
+		epochs: l.epochsDirty}
 	l.dirty, l.dirtyDir = nil, false
 	l.unflushed = 0
 	return j, true
@@ -175,13 +179,22 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 	files, dirs := 0, 0
 	for i := range jobs {
 		files += len(jobs[i].segs)
-		if jobs[i].dirs {
+		if jobs[i].dirs || jobs[i].epochs {
 			dirs++
 		}
 	}
 	single := files+2*dirs <= 1
 	if !single && files+2*dirs <= 4 && d.foreign.Load() > foreignMax {
 		single = true
+	}
+	for i := range jobs {
+		if jobs[i].epochs {
+			// Before the sync of the batches that are its first. Where it fails
+			// (no room, deleted meanwhile) it stays to be written.
+			if err := jobs[i].log.writeEpochs(single); err != nil && !vfs.IsNoSpace(err) && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
 	}
 	if !single {
 		err := d.fs.SyncFS(d.path)
@@ -192,6 +205,16 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 		}
 		if !errors.Is(err, vfs.ErrUnsupported) {
 			return fmt.Errorf("sync %s: %w", d.path, err)
+		}
+		for i := range jobs {
+			if l := jobs[i].log; jobs[i].epochs { // written, but not durable yet
+				l.mu.Lock()
+				l.epochsDirty = true
+				l.mu.Unlock()
+				if err := l.writeEpochs(true); err != nil && !vfs.IsNoSpace(err) && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
 		}
 	}
 	for i := range jobs {

@@ -125,12 +125,9 @@ func (s *Segment) check(h vfs.File, from, upTo int64) (at int64, bad string, err
 			if last = v.NextOffset(); last > next {
 				return errOffsetTooFar
 			}
-			return nil
+			return s.doubt(v)
 		})
-		if errors.Is(err, errOffsetTooFar) {
-			return end, err.Error(), nil
-		}
-		if err != nil || reason != "" {
+		if reason, err = asReason(reason, err); err != nil || reason != "" {
 			return end, reason, err
 		}
 		// The base offset is not covered by the checksum: the next batch must
@@ -354,7 +351,8 @@ type Recovered struct {
 // Recover reads and checks the whole file, making indexes and largest
 // timestamp anew, and visits each batch in order. Bad bytes where offsets
 // below durable should be are noted as damage and stepped over; the first bad
-// byte above ends the walk.
+// byte above ends the walk. Doubt is not asked: what the log knows comes from
+// visits. Rebuild asks it.
 func (s *Segment) Recover(durable int64, visit func(pos int64, v batch.View) error) (Recovered, error) {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
@@ -385,6 +383,11 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit 
 				gap && s.cfg.Dense && p+int64(v.Size()) == size {
 				return errOffsetTooFar
 			}
+			if visit == nil {
+				if err := s.doubt(v); err != nil {
+					return err
+				}
+			}
 			if ts := v.MaxTimestamp(); ts > latest.Timestamp {
 				latest = index.TimeEntry{Timestamp: ts, Offset: v.LastOffset()}
 			}
@@ -403,10 +406,7 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit 
 			}
 			return visit(p, v)
 		})
-		if errors.Is(err, errOffsetTooFar) {
-			reason, err = errOffsetTooFar.Error(), nil
-		}
-		if err != nil {
+		if reason, err = asReason(reason, err); err != nil {
 			return r, err
 		}
 		if end > pos {
@@ -747,13 +747,16 @@ func (s *Segment) Scrub(pos, budget int64) (int64, error) {
 	}
 	end := pos
 	_, reason, err := Walk(h, pos, size, s.base, true, func(p int64, v batch.View) error {
+		if err := s.doubt(v); err != nil {
+			return err
+		}
 		end = p + int64(v.Size())
 		if end-pos >= budget {
 			return errStop
 		}
 		return nil
 	})
-	if err != nil {
+	if reason, err = asReason(reason, err); err != nil {
 		return pos, err
 	}
 	if reason != "" {
