@@ -38,8 +38,8 @@ fuzz: ## every fuzz target, FUZZTIME each (default 20000x)
 	./.ci/fuzz
 
 .PHONY: sim
-sim: ## simulations: power cuts, lost messages, restarts; SEEDS of them (internal/seeds)
-	SEEDS=$${SEEDS:-2000} $(GO) test -count=1 -timeout 60m -run Sim ./internal/... ./broker/...
+sim: ## simulations of rooms and of whole clusters; SEEDS of them (internal/seeds)
+	SEEDS=$${SEEDS:-2000} $(GO) test -tags synctests -count=1 -timeout 60m -run Sim ./internal/... ./broker/...
 
 .PHONY: interop
 interop: ## real foreign clients and Kafka's own tools against gregor

@@ -37,7 +37,7 @@ var guarded = []string{
 // pure packages decide and never act: time, chance and concurrency are
 // arguments (README.md, Floors).
 var pure = []string{
-	"internal/meta", "internal/meta/plan", "internal/replica/partition",
+	"internal/meta", "internal/meta/balance", "internal/meta/plan", "internal/replica/partition",
 	"internal/coord/group", "internal/coord/group/classic",
 }
 

@@ -188,7 +188,7 @@ func (a *API) serveTyped(ctx context.Context, r *Route, c *Call, raw []byte) wir
 		a.cfg.Memory.release(held)
 		held = 0
 	}
-	resp, err := r.typed(ctx, c, req)
+	resp, err := r.typed(context.WithValue(ctx, callKey{}, c), c, req)
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, ErrClose) {
 			return wire.Reply{None: true, Close: true, Why: err.Error()}

@@ -22,7 +22,8 @@ import (
 //     topic's deletion has gone round. Nothing committed is offset -1 and no
 //     error.
 //   - A fetch is answered from what is committed and does not wait. With
-//     RequireStable it waits until all that was written before is committed.
+//     RequireStable it waits until all that was written before is committed, and
+//     partitions with offsets in an open transaction are UNSTABLE_OFFSET_COMMIT.
 //   - In version 10 topics have ids and no names. The id is kept with the
 //     offset, so that a topic made anew under the same name does not inherit
 //     it.
@@ -164,6 +165,9 @@ func (g *Groups) fetchGroup(ctx context.Context, c *Call, req *kmsg.OffsetFetchR
 		} else {
 			rg = g.someOffsets(s, v, req, byID)
 		}
+		if stable {
+			refuseUnstable(s, &rg)
+		}
 	}
 	var err error
 	if stable {
@@ -227,6 +231,21 @@ func (g *Groups) allOffsets(s *group.Shard, v group.View, id string, byID bool) 
 		rt.Partitions = append(rt.Partitions, committedOffset(partition, o))
 	})
 	return rg
+}
+
+// refuseUnstable says of which partitions a transaction that is open has offsets
+// (KIP-447).
+func refuseUnstable(s *group.Shard, rg *kmsg.OffsetFetchResponseGroup) {
+	for i := range rg.Topics {
+		t := &rg.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			if p.ErrorCode == 0 && s.Unstable(rg.Group, t.Topic, p.Partition) {
+				*p = committedOffset(p.Partition, nil)
+				p.ErrorCode = kerr.UnstableOffsetCommit.Code
+			}
+		}
+	}
 }
 
 // committedOffset is the answer for one partition; a nil offset is none.

@@ -78,7 +78,7 @@ func (a *API) apiVersions(_ context.Context, c *Call, body []byte) (wire.Reply, 
 		}
 	}
 	for key, r := range a.routes {
-		if r == nil {
+		if r == nil || r.Inner { // between nodes: no client's business
 			continue
 		}
 		resp.ApiKeys = append(resp.ApiKeys, kmsg.ApiVersionsResponseApiKey{

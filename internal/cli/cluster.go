@@ -12,7 +12,7 @@ import (
 
 func newCluster(e *Env) *cobra.Command {
 	c := &client{env: e}
-	cmd := c.on(parent("cluster", "show the brokers and what they hold"))
+	cmd := c.on(parent("cluster", "see how a cluster is, spread its load, run one for development"))
 	cmd.AddCommand(&cobra.Command{
 		Use: "show", Short: "show the cluster's id, brokers, leaders and disk use", Args: cobra.NoArgs,
 		Example: "  gregor cluster show\n  gregor cluster show -b broker1:9092 --json",
@@ -62,5 +62,6 @@ func newCluster(e *Env) *cobra.Command {
 			})
 		},
 	})
+	cmd.AddCommand(newClusterStatus(c), newClusterBalance(c), newClusterDev(e))
 	return cmd
 }

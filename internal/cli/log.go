@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -101,8 +102,11 @@ func verifyDir(e *Env, dir string) ([]damage, error) {
 	defer func() { _ = bar.Finish() }()
 	var bad []damage
 	for i, f := range files {
-		newest := i+1 == len(files) || filepath.Dir(files[i+1]) != filepath.Dir(f)
-		d, err := verifySegment(f, newest, bar)
+		next := int64(-1)
+		if i+1 < len(files) && filepath.Dir(files[i+1]) == filepath.Dir(f) {
+			next, _ = strconv.ParseInt(strings.TrimSuffix(filepath.Base(files[i+1]), ".log"), 10, 64)
+		}
+		d, err := verifySegment(f, next, bar)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return bad, err
 		}
@@ -126,9 +130,28 @@ func soundBehind(f io.ReaderAt, at int64) bool {
 	return false
 }
 
+// zeroesBehind is whether nothing but zeroes follows position at: what a
+// server keeps ahead of the end of a log that it writes.
+func zeroesBehind(f io.ReaderAt, at int64) bool {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := f.ReadAt(b, at)
+		for _, c := range b[:n] {
+			if c != 0 {
+				return false
+			}
+		}
+		if at += int64(n); err != nil {
+			return errors.Is(err, io.EOF)
+		}
+	}
+}
+
 // verifySegment walks one file. A broken checksum does not end the walk, a
-// broken frame does: nothing says where the next batch begins.
-func verifySegment(path string, newest bool, progress io.Writer) ([]damage, error) {
+// broken frame does: nothing says where the next batch begins. next is the
+// offset of the next file, -1 when this is the newest.
+func verifySegment(path string, next int64, progress io.Writer) ([]damage, error) {
+	newest := next < 0
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -141,7 +164,10 @@ func verifySegment(path string, newest bool, progress io.Writer) ([]damage, erro
 	var bad []damage
 	r := io.TeeReader(f, progress)
 	head := make([]byte, batch.HeaderSize)
-	for at := int64(0); at < st.Size(); {
+	for at, end := int64(0), int64(0); at < st.Size(); {
+		if !newest && end == next && zeroesBehind(f, at) {
+			break
+		}
 		if st.Size()-at < batch.HeaderSize {
 			if !newest || soundBehind(f, at) {
 				bad = append(bad, damage{path, at, -1, fmt.Sprintf("%d bytes are left, too few for a batch", st.Size()-at)})
@@ -172,6 +198,7 @@ func verifySegment(path string, newest bool, progress io.Writer) ([]damage, erro
 				bad = append(bad, damage{path, at, offset, err.Error()})
 			}
 		}
+		end = v.NextOffset()
 		at += size
 	}
 	return bad, nil

@@ -169,10 +169,13 @@ type Quorum struct {
 	SnapshotBytes       int64
 	SnapshotInterval    time.Duration // 0: never by time
 	ElectionTimeout     time.Duration
+	RequestTimeout      time.Duration
 	FetchTimeout        time.Duration
 	BrokerHeartbeat     time.Duration
 	BrokerSession       time.Duration
 	RegistrationTimeout time.Duration
+	LeaderRebalance     bool
+	LeaderCheck         time.Duration
 }
 
 // Replica are the settings of followers.
@@ -350,8 +353,8 @@ func (s *Settings) voters(b *Broker) error {
 		return wrong(fmt.Sprintf("process.roles is only broker, so node.id %d must not be among the voters", b.NodeID))
 	}
 	b.QuorumBootstrap = s.list("controller.quorum.bootstrap.servers")
-	if len(b.QuorumVoters) > 1 || !b.IsController || !b.IsBroker {
-		return errors.New("process.roles and controller.quorum.voters ask for a cluster of several nodes; this is not built yet: run one node with process.roles=broker,controller and at most itself among the voters")
+	if !b.IsController && len(b.QuorumVoters) == 0 && len(b.QuorumBootstrap) == 0 {
+		return errors.New("process.roles is only broker, so controller.quorum.bootstrap.servers (or controller.quorum.voters) must say where the controllers are")
 	}
 	return nil
 }
@@ -479,10 +482,13 @@ func (s *Settings) quorum(b *Broker) {
 		SnapshotBytes:       s.long("metadata.log.max.record.bytes.between.snapshots"),
 		SnapshotInterval:    s.ms("metadata.log.max.snapshot.interval.ms"),
 		ElectionTimeout:     s.ms("controller.quorum.election.timeout.ms"),
+		RequestTimeout:      s.ms("controller.quorum.request.timeout.ms"),
 		FetchTimeout:        s.ms("controller.quorum.fetch.timeout.ms"),
 		BrokerHeartbeat:     s.ms("broker.heartbeat.interval.ms"),
 		BrokerSession:       s.ms("broker.session.timeout.ms"),
 		RegistrationTimeout: s.ms("initial.broker.registration.timeout.ms"),
+		LeaderRebalance:     s.flag("auto.leader.rebalance.enable"),
+		LeaderCheck:         s.span("leader.imbalance.check.interval.seconds", time.Second),
 	}
 }
 

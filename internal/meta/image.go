@@ -120,6 +120,10 @@ func (i *Image) Broker(id int32) *Broker {
 // Brokers yields every registered broker, fenced ones too, in the order of ids.
 func (i *Image) Brokers() iter.Seq[*Broker] { return values(i.brokers.all()) }
 
+// SameBrokers tells whether the registrations are those of other: the very same,
+// not only equal ones.
+func (i *Image) SameBrokers(other *Image) bool { return i.brokers.root == other.brokers.root }
+
 // BrokerCount is the number of registered brokers.
 func (i *Image) BrokerCount() int { return i.brokers.len() }
 

@@ -48,15 +48,21 @@ func (n *Node) startControl(context.Context) error {
 	}
 	n.startGroups()
 	n.controller = controller.New(controller.Config{
-		Found: func() []meta.Record {
-			return []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: time.Now().UnixMilli()}}
-		},
+		Found: n.foundingRecords,
 		Fault: func(name string, err error) {
 			n.log.Error("controller contradicts itself", "request", name, "error", err)
 		},
 	})
+	env := plan.Env{
+		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema.Schema{Live: n.live},
+		Partitions: b.Creation.NumPartitions, Replication: b.Creation.ReplicationFactor,
+		Supported: supportedFeatures(),
+	}
+	n.members = n.newMembers(env)
+	n.desk = uplink.NewDesk(n.controller, n.members, env)
+	n.startCarrier()
 	n.quorum, err = quorum.Open(quorum.Config{
-		NodeID: b.NodeID, Directory: n.metaDir.ID(), FS: n.fs,
+		NodeID: b.NodeID, Directory: n.metaDir.ID(), FS: n.fs, Cluster: n.identity.cluster, Voters: n.begins.voters, Transport: n.carrier,
 		Dir: filepath.Join(n.metaDir.Path(), metadataLog.String()), Log: log,
 		Publish: n.publish, Controller: n.controller, Events: n.quorumEvents(),
 		SnapshotBytes: q.SnapshotBytes, SnapshotAge: q.SnapshotInterval,
@@ -64,15 +70,27 @@ func (n *Node) startControl(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.connectQuorum()
 	n.controller.Start(n.quorum)
-	n.uplink = uplink.New(n.controller, n.quorum, plan.Env{
-		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema.Schema{Live: n.live},
-		Partitions: b.Creation.NumPartitions, Replication: b.Creation.ReplicationFactor,
-		Supported: supportedFeatures(),
+	n.members.Start()
+	n.uplink = uplink.New(uplink.Config{
+		Node: b.NodeID, Desk: n.desk, Follower: n.quorum, Whereabouts: whereabouts{n},
+		Peer: n.peerConfig(), Timeout: b.RequestTimeout, Caller: api.CallerOf,
 	})
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
-	return nil
+	return n.buildAPI()
+}
+
+// foundingRecords are the first of a cluster: its id, and who founded it.
+func (n *Node) foundingRecords() []meta.Record {
+	records := []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: time.Now().UnixMilli()}}
+	for _, v := range n.begins.voters {
+		if len(v.Endpoints) > 0 {
+			records = append(records, meta.ControllerRecord{Controller: meta.Controller{ID: v.ID, Directory: v.Directory, Endpoints: v.Endpoints}})
+		}
+	}
+	return records
 }
 
 func (n *Node) startGroups() {
@@ -86,38 +104,6 @@ func (n *Node) startGroups() {
 		WriteTimeout: b.Offsets.CommitTimeout, LoadBytes: b.Offsets.LoadBufferBytes,
 		Events: coordEvents(n.logs.Logger(logCoord)),
 	})
-}
-
-// register lets this broker into the cluster and waits until its own image
-// says so.
-func (n *Node) register(ctx context.Context) error {
-	b := n.live.Broker()
-	var dirs []meta.UUID
-	for _, d := range n.table.Dirs() {
-		dirs = append(dirs, d.ID())
-	}
-	ctx, cancel := context.WithTimeout(ctx, b.Quorum.RegistrationTimeout)
-	defer cancel()
-	epoch, err := n.uplink.Register(ctx, plan.Registration{
-		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
-		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Dirs: dirs, Features: supportedFeatures(),
-		Voter: &meta.Controller{ID: b.NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation, Endpoints: endpoints(n.Advertised()), Features: supportedFeatures()},
-	})
-	if err != nil {
-		return err
-	}
-	for _, d := range n.dirs {
-		d.SetBrokerEpoch(epoch)
-	}
-	n.table.Strays(n.image.Load(), metadataLog)
-	// What lost its tail in an unclean stop gets its new leader epoch before
-	// the first client asks, so that none has to retry.
-	if err := n.raiser.raise(ctx, n.uplink); err != nil {
-		return err
-	}
-	n.raiser.start(n.uplink)
-	n.flushRecovered()
-	return nil
 }
 
 // flushRecovered makes durable what recovery found, before the first client
@@ -158,6 +144,9 @@ func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 			n.groups.Post(func(s *group.Shard, _ time.Time) coord.Result { return s.TopicDeleted(c.Name) })
 		}
 	}
+	if n.cfg.Published != nil {
+		n.cfg.Published(img)
+	}
 }
 
 // applySettings makes dynamic broker settings the ones in force.
@@ -186,7 +175,7 @@ func (n *Node) elect(c meta.TopicChange) {
 		switch {
 		case pc.New != nil && pc.New.Leader == me:
 			if p := n.table.ByID(c.New.ID, i); p != nil {
-				n.groups.Elect(i, pc.New.LeaderEpoch, coordLog{p: p, epoch: pc.New.LeaderEpoch, max: n.maxOffsetsBatch})
+				n.groups.Elect(i, pc.New.LeaderEpoch, coordLog{p: p, epoch: pc.New.LeaderEpoch, max: n.maxOffsetsBatch, guarded: n.verifies})
 			}
 		case pc.New != nil:
 			n.groups.Resign(i, pc.New.LeaderEpoch)
@@ -195,6 +184,9 @@ func (n *Node) elect(c meta.TopicChange) {
 		}
 	}
 }
+
+// verifies is transaction.partition.verification.enable.
+func (n *Node) verifies() bool { return n.live.Broker().Txn.VerifyPartitions }
 
 // maxOffsetsBatch is max.message.bytes of the offsets topic.
 func (n *Node) maxOffsetsBatch() int {

@@ -17,6 +17,8 @@ type coordLog struct {
 	p     *replica.Partition
 	epoch int32
 	max   func() int // the largest batch now
+	// guarded: the first offset of a transaction needs a guard.
+	guarded func() bool
 }
 
 var _ coord.Log = coordLog{}
@@ -24,6 +26,7 @@ var _ coord.Log = coordLog{}
 func (l coordLog) Append(batch []byte, o coord.AppendOptions) (int64, error) {
 	r, err := l.p.Append(batch, -1, replica.AppendOptions{
 		Origin: replica.FromCoordinator, ExpectedEpoch: l.epoch, TxnVersion: o.TxnVersion,
+		Guard: o.Guard, Unguarded: !l.guarded(),
 	})
 	if err != nil {
 		return 0, err

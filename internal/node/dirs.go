@@ -49,7 +49,10 @@ func (n *Node) openDirs(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if cluster == "" {
+	if n.begins.fresh, err = n.isFresh(cluster); err != nil {
+		return err
+	}
+	if cluster == "" && n.begins.alone {
 		cluster = meta.FormatUUID(newID())
 	}
 	n.identity = identity{cluster: cluster, incarnation: newID()}
@@ -102,7 +105,7 @@ func (n *Node) openDir(path string) (*storage.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.NodeID() != b.NodeID || d.ClusterID() != n.identity.cluster {
+	if d.NodeID() != b.NodeID || d.ClusterID() != n.identity.cluster && d.ClusterID() != "" {
 		err := fmt.Errorf("%s belongs to node %d of cluster %s, but node.id is %d and the other directories are of cluster %s",
 			path, d.NodeID(), d.ClusterID(), b.NodeID, n.identity.cluster)
 		return nil, errors.Join(err, d.Close())
@@ -122,7 +125,7 @@ func clusterOf(fsys vfs.FS, dirs []string) (string, error) {
 			return "", err
 		}
 		for line := range strings.Lines(string(b)) {
-			if id, ok := strings.CutPrefix(strings.TrimSpace(line), "cluster.id="); ok {
+			if id, ok := strings.CutPrefix(strings.TrimSpace(line), "cluster.id="); ok && id != "" {
 				return id, nil
 			}
 		}

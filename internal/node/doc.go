@@ -8,13 +8,14 @@
 //
 //	bind     listeners are bound, nothing is accepted yet: an address that is
 //	         taken is told before anything is touched
-//	dirs     log directories are locked, formatted or checked
-//	control  the metadata log is read; this voter is elected; the controller
-//	         founds the cluster if there is none
-//	replicas the published image opens partitions and coordinators
-//	register the broker tells the controller of itself and is let in
-//	serve    requests are accepted
 //	admin    metrics and health over HTTP
+//	dirs     log directories are locked, formatted or checked
+//	server   other nodes are answered; everybody else waits at the front
+//	cluster  it is learned how the cluster was founded, and so what it is called
+//	control  the metadata log is read and the quorum joined; who is elected
+//	         first founds the cluster; published images open partitions
+//	register the broker tells the controller of itself and is let in
+//	serve    the front opens
 //
 // Stopping is the same backwards.
 //

@@ -16,7 +16,6 @@ func (n *Node) buildAPI() error {
 	failed := func(c *api.Call, err error) {
 		n.logs.Logger(logAPI).Error("a request failed", "key", c.Key, "version", c.Version, "client_id", c.ClientID, "error", err)
 	}
-	n.memory = api.NewMemory(0)
 	here := hosted{n.table, &n.image}
 	n.sessions = api.NewSessions(b.Fetch.SessionSlots)
 	n.groupAPI = &api.Groups{
@@ -45,8 +44,20 @@ func (n *Node) buildAPI() error {
 			Receiver: telemetryLog{n.logs.Logger(logClients)}, Subscriptions: n.telemetry.Load,
 			MaxBytes: b.TelemetryMaxBytes, NewID: newID,
 		}).Routes(),
+		(&api.Brokers{Desk: desk{n.desk}}).Routes(),
+		n.quorumRoutes(),
 	}
-	var err error
-	n.api, err = api.New(api.Config{Memory: n.memory, Failed: failed, Inner: n.inner}, families...)
-	return err
+	cfg := api.Config{Memory: n.memory, Failed: failed, Inner: n.inner}
+	controllers, err := api.New(cfg, ofControllers(families)...)
+	if err != nil {
+		return err
+	}
+	n.api = controllers
+	if b.IsBroker {
+		if n.api, err = api.New(cfg, families...); err != nil {
+			return err
+		}
+	}
+	n.front.build(n.api, controllers)
+	return nil
 }

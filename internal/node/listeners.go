@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 
+	"gregor/internal/api"
 	"gregor/internal/config"
 	"gregor/internal/meta"
 	"gregor/internal/wire"
@@ -97,18 +98,21 @@ func endpoints(es []config.Endpoint) []meta.Endpoint {
 	return out
 }
 
-// serve begins to accept.
-func (n *Node) serve(context.Context) error {
-	if err := n.buildAPI(); err != nil {
+// startServer begins to accept. Until serve, only other nodes are answered.
+func (n *Node) startServer(context.Context) error {
+	b := n.live.Broker()
+	n.memory = api.NewMemory(0)
+	f, err := n.newFront()
+	if err != nil {
 		return err
 	}
-	b := n.live.Broker()
-	var handler wire.Handler = n.api
+	n.front = f
+	var handler wire.Handler = f
 	if n.cfg.Around != nil {
 		handler = n.cfg.Around(handler)
 	}
 	n.server = wire.NewServer(wire.Config{
-		Handler: handler, Kind: n.api.Kind,
+		Handler: handler, Kind: f.Kind,
 		MaxRequestBytes: b.Network.MaxRequestBytes, BufferBytes: max(b.Network.MaxQueuedBytes, 0),
 		IdleAfter:  b.Network.IdleTimeout,
 		SendBuffer: max(b.Network.SendBuffer, 0), ReceiveBuffer: max(b.Network.ReceiveBuffer, 0),
@@ -124,6 +128,12 @@ func (n *Node) serve(context.Context) error {
 			}
 		})
 	}
+	return nil
+}
+
+// serve lets everybody in.
+func (n *Node) serve(context.Context) error {
+	n.front.open()
 	n.ticker = startTicker(n)
 	n.startCleaner()
 	return nil

@@ -25,6 +25,9 @@ import (
 	"gregor/internal/node/loggers"
 	"gregor/internal/node/metrics"
 	"gregor/internal/quorum"
+	"gregor/internal/quorum/carrier"
+	"gregor/internal/quorum/founding"
+	"gregor/internal/quorum/observer"
 	"gregor/internal/replica"
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
@@ -45,6 +48,9 @@ type Config struct {
 	// Around wraps the handler of all requests; nil leaves it. Tests put
 	// faults there.
 	Around func(wire.Handler) wire.Handler
+	// Published is told of each image once it is in force, in order; nil
+	// tells nobody. It must not block. Tests compare there what nodes see.
+	Published func(*meta.Image)
 }
 
 // Node is one broker and controller. Start it once; Close or Kill it once.
@@ -59,12 +65,23 @@ type Node struct {
 	dirs      []*storage.Dir
 	metaDir   *storage.Dir
 	identity  identity
+	begins    beginning
+	front     *front
+	meeting   atomic.Pointer[founding.Meeting]
+	carrier   *carrier.Carrier
+	observer  *observer.Observer
+	receiver  atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller
 	quorum     *quorum.Node
+	members    *controller.Members
+	desk       *uplink.Desk
 	uplink     *uplink.Uplink
 	ids        *uplink.ProducerIDs
 	raiser     *epochRaiser
+	membership *membership
+	// formerLeader is the last active controller but this node, -1: none known.
+	formerLeader atomic.Int32
 
 	table  *replica.Table
 	groups *coord.Runtime[*group.Shard]
@@ -97,14 +114,15 @@ type Node struct {
 
 // Components that log under a name of their own.
 const (
-	logNode    = "node"
-	logStorage = "storage"
-	logQuorum  = "quorum"
-	logWire    = "network"
-	logCoord   = "coordinator"
-	logAPI     = "api"
-	logCleaner = "cleaner"
-	logClients = "clients"
+	logNode       = "node"
+	logController = "controller"
+	logStorage    = "storage"
+	logQuorum     = "quorum"
+	logWire       = "network"
+	logCoord      = "coordinator"
+	logAPI        = "api"
+	logCleaner    = "cleaner"
+	logClients    = "clients"
 )
 
 // New makes a node that has touched nothing yet.
@@ -117,9 +135,10 @@ func New(cfg Config) *Node {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
 	n.log = n.logs.Logger(logNode)
 	n.image.Store(meta.Empty())
+	n.formerLeader.Store(-1)
 	n.newMetrics()
 	return n
 }
@@ -138,14 +157,7 @@ func (n *Node) Start(ctx context.Context) error {
 	for _, w := range n.cfg.Settings.Warnings() {
 		n.log.Warn("configuration", "warning", w)
 	}
-	phases := []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"listen", n.bind}, {"serve metrics", n.startAdmin}, {"open log directories", n.openDirs}, {"read metadata", n.startControl},
-		{"register with the controller", n.register}, {"serve", n.serve},
-	}
-	for _, p := range phases {
+	for _, p := range n.phases() {
 		if err := p.run(ctx); err != nil {
 			err = fmt.Errorf("%s: %w", p.name, err)
 			closeCtx, cancel := context.WithCancel(context.Background())
@@ -155,6 +167,20 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.up.Store(true)
 	return nil
+}
+
+// phase is one step of the start.
+type phase struct {
+	name string
+	run  func(context.Context) error
+}
+
+func (n *Node) phases() []phase {
+	return []phase{
+		{"listen", n.bind}, {"serve metrics", n.startAdmin}, {"open log directories", n.openDirs},
+		{"serve other nodes", n.startServer}, {"find the cluster", n.findCluster}, {"read metadata", n.startControl},
+		{"register with the controller", n.register}, {"serve", n.serve}, {"be let in", n.unfence},
+	}
 }
 
 // Failed is closed when the node cannot go on; Err then tells why, and Close
@@ -174,17 +200,19 @@ func (n *Node) fail(err error) {
 // Close stops cleanly: what is in flight is finished until ctx ends, and what
 // the next start needs is written.
 func (n *Node) Close(ctx context.Context) error {
+	if n.membership != nil {
+		n.membership.leave(ctx)
+	}
 	n.stopServing(ctx)
 	var errs []error
 	if n.table != nil {
 		n.table.Close()
 	}
+	n.disconnectQuorum()
 	if n.quorum != nil {
 		errs = append(errs, n.quorum.Close())
 	}
-	if n.controller != nil {
-		n.controller.Close()
-	}
+	n.stopController()
 	for _, d := range n.dirs {
 		if err := d.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", d.Path(), err))
@@ -200,21 +228,39 @@ func (n *Node) Kill() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
+	if n.membership != nil {
+		n.membership.close()
+	}
 	n.stopServing(ctx)
 	if n.table != nil {
 		n.table.Close()
 	}
+	n.disconnectQuorum()
 	if n.quorum != nil {
 		_ = n.quorum.Close() // its log was taken from under it
 	}
+	n.stopController()
+}
+
+// stopController ends what decides, and the way to it.
+func (n *Node) stopController() {
 	if n.controller != nil {
 		n.controller.Close()
+	}
+	if n.members != nil {
+		n.members.Close()
+	}
+	if n.uplink != nil {
+		n.uplink.Close()
 	}
 }
 
 // stopServing ends everything above the partitions.
 func (n *Node) stopServing(ctx context.Context) {
 	n.closeAdmin(ctx)
+	if n.front != nil {
+		n.front.close()
+	}
 	for _, b := range n.listeners {
 		_ = b.Close() // a second close, where the server has done it
 	}

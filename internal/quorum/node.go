@@ -125,12 +125,20 @@ type Node struct {
 	once   sync.Once
 	others sync.WaitGroup // publisher, guard, snapshot writer
 
-	status    atomic.Pointer[Status]
-	members   atomic.Pointer[Membership]
-	published publication
-	disk      guard
-	lastSnap  time.Time // loop-owned
-	snapping  bool      // loop-owned
+	status   atomic.Pointer[Status]
+	moved    moved
+	members  atomic.Pointer[Membership]
+	served   atomic.Pointer[served]
+	position atomic.Pointer[Position]
+	told     atomic.Pointer[Voter] // who leads, as a source of pulls said
+	// leaderless: since when no leader is known, ns since 1970; 0: one is.
+	leaderless atomic.Int64
+	watch      watch
+	after      []func() // loop-owned: to call once the step under way is done
+	published  publication
+	disk       guard
+	lastSnap   time.Time // loop-owned
+	snapping   bool      // loop-owned
 }
 
 const maxCalls = 256
@@ -169,6 +177,9 @@ func Open(cfg Config) (*Node, error) {
 	n.status.Store(&Status{ID: n.core.id})
 	m := n.core.membership()
 	n.members.Store(&m)
+	n.publishServed(false)
+	n.publishPosition()
+	n.leaderless.Store(time.Now().UnixNano())
 	n.published.start()
 	if n.core.image.Version() > 0 {
 		n.published.add(n.core.image, meta.Diff(meta.Empty(), n.core.image))
@@ -248,6 +259,21 @@ func (n *Node) Propose(group []*meta.Proposal) error { return n.do(func() { n.co
 
 // Membership is who votes; it never waits.
 func (n *Node) Membership() *Membership { return n.members.Load() }
+
+// Leader is the voter that leads, as far as this node knows; it never waits.
+func (n *Node) Leader() (Voter, bool) {
+	s, m := n.status.Load(), n.members.Load()
+	if !m.Self {
+		if v := n.told.Load(); v != nil {
+			return *v, true
+		}
+		return Voter{}, false
+	}
+	if s.Leader == raft.None || s.Leader == s.ID && n.disk.isStalled() {
+		return Voter{}, false
+	}
+	return m.Voter(s.Leader)
+}
 
 // Step takes a message from another voter. One that is meant for another voter
 // (this node's directory was another once) is dropped.
@@ -382,6 +408,12 @@ func (n *Node) work() error {
 		}
 	}
 	n.publishStatus()
+	n.publishServed(false)
+	n.publishPosition()
+	for _, f := range n.after {
+		f()
+	}
+	n.after = n.after[:0]
 	return n.maybeSnapshot()
 }
 
@@ -423,8 +455,15 @@ func (n *Node) stepDown() {
 func (n *Node) publishStatus() {
 	st := n.core.rn.BasicStatus()
 	s := Status{ID: n.core.id, Leader: n.core.leader, Term: st.GetTerm(), Leading: n.core.leading}
-	if *n.status.Load() != s {
+	if old := *n.status.Load(); old != s {
 		n.status.Store(&s)
+		switch {
+		case s.Leader != raft.None:
+			n.leaderless.Store(0)
+		case old.Leader != raft.None:
+			n.leaderless.Store(time.Now().UnixNano())
+		}
+		n.moved.tell()
 	}
 }
 
@@ -440,6 +479,7 @@ func (n *Node) end(err error) {
 	}
 	n.status.Store(&s)
 	n.once.Do(func() { close(n.stop) })
+	n.publishServed(true)
 	// Callers that got in before stop was closed are answered too.
 	n.core.leading = false
 	n.drain()

@@ -42,13 +42,13 @@ func TestCheckVoters(t *testing.T) {
 		long[i] = Voter{ID: int32(i), Directory: meta.UUID{15: byte(i)}, Endpoints: []meta.Endpoint{{Host: strings.Repeat("h", 200)}}}
 	}
 	for want, vs := range map[string][]Voter{
-		"two voters have id 0":        {sampleVoters[0], {ID: 0, Directory: meta.UUID{5}}},
-		"two voters have directory":   {sampleVoters[0], {ID: 1, Directory: meta.UUID{1}}},
-		"bytes, more than":            long,
-		"more than 64":                make([]Voter, 65),
-		"the id is negative":          {{ID: -1}},
-		"malformed or longer than":    {{Endpoints: []meta.Endpoint{{Host: strings.Repeat("h", 300)}}}},
-		"has more than 16 endpoints":  {{Endpoints: make([]meta.Endpoint, 17)}},
+		"two voters have id 0":       {sampleVoters[0], {ID: 0, Directory: meta.UUID{5}}},
+		"two voters have directory":  {sampleVoters[0], {ID: 1, Directory: meta.UUID{1}}},
+		"bytes, more than":           long,
+		"more than 64":               make([]Voter, 65),
+		"the id is negative":         {{ID: -1}},
+		"malformed or longer than":   {{Endpoints: []meta.Endpoint{{Host: strings.Repeat("h", 300)}}}},
+		"has more than 16 endpoints": {{Endpoints: make([]meta.Endpoint, 17)}},
 	} {
 		if err := CheckVoters(vs); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

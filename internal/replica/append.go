@@ -70,10 +70,24 @@ func (p *Partition) check(records []byte, o AppendOptions) (batch.View, error) {
 	if info.Recompressed && len(v) > c.MaxMessageBytes {
 		return nil, &Error{kerr.MessageTooLarge, fmt.Errorf("batch of %d bytes after recompression, max.message.bytes is %d", len(v), c.MaxMessageBytes)}
 	}
-	if attr.Transactional() && !o.Transactional {
-		return nil, &Error{kerr.InvalidTxnState, errors.New("partition was not added to the transaction")}
-	}
 	return v, nil
+}
+
+// BeginTxn takes the guard for the first batch of a producer's transaction in
+// this partition: to be had before the transaction's coordinator is asked, and
+// to be given with the append. It is 0 when the transaction is open already.
+func (p *Partition) BeginTxn(producerID int64, epoch int16, first int32, version2 bool) (uint64, error) {
+	p.turn.RLock()
+	defer p.turn.RUnlock()
+	if r := p.role.Load(); !r.leads {
+		return 0, r.refusal
+	}
+	g, err := p.log.Load().BeginTxn(producerID, epoch, first, version2)
+	if err != nil {
+		p.failed(err)
+		return 0, translate(err)
+	}
+	return g, nil
 }
 
 // append assigns offsets and writes.
@@ -90,7 +104,7 @@ func (p *Partition) append(v batch.View, acks int16, o AppendOptions) (Result, e
 		return Result{}, kerr.NotEnoughReplicas
 	}
 	log := p.log.Load()
-	a := storage.Append{LeaderEpoch: r.epoch, Origin: storage.Client, TxnVersion: o.TxnVersion}
+	a := storage.Append{LeaderEpoch: r.epoch, Origin: storage.Client, TxnVersion: o.TxnVersion, Guarded: !o.Unguarded, Guard: o.Guard}
 	if o.Origin == FromCoordinator {
 		a.Origin = storage.Coordinator
 	}

@@ -53,9 +53,10 @@ type AppendOptions struct {
 	ExpectedEpoch int32
 	// NoZstd refuses zstd, for produce requests before version 7.
 	NoZstd bool
-	// Transactional lets a transactional batch in: its partition is known to
-	// belong to the transaction.
-	Transactional bool
+	// Guard is what BeginTxn gave, for the first batch of a transaction.
+	// Unguarded does without.
+	Guard     uint64
+	Unguarded bool
 	// TxnVersion is the transaction version of a marker.
 	TxnVersion int16
 }

@@ -89,7 +89,7 @@ func (w *world) start(n int) {
 	})
 	w.dirs = nil
 	for i := range n {
-		d, err := storage.OpenDir(storage.DirConfig{FS: w.fs, Path: w.root + "/d" + strconv.Itoa(i), Events: w.table.Events(), NodeID: 1, RetentionInterval: -1})
+		d, err := storage.OpenDir(storage.DirConfig{FS: w.fs, Path: w.root + "/d" + strconv.Itoa(i), Events: w.table.Events(), NodeID: 1, RetentionInterval: -1, ZeroAhead: 100})
 		if err != nil {
 			w.t.Fatal(err)
 		}

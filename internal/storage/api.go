@@ -99,9 +99,10 @@ type Append struct {
 	// TxnVersion is the transaction version of a marker (0, 1 or 2), used
 	// when Origin is Coordinator and the batch is a control batch.
 	TxnVersion int16
-	// NewProducerFromZero asks that a producer id without state starts at
-	// sequence 0 (transactions of version 2).
-	NewProducerFromZero bool
+	// Guarded asks that the first batch of a transaction comes with the Guard
+	// that BeginTxn gave.
+	Guarded bool
+	Guard   uint64
 }
 
 // Appended is the answer of an append. Of a duplicate, First and Last are the

@@ -126,7 +126,7 @@ func (c *Cleaned) flush() error {
 		vs = append(vs, batch.View(b[:n]))
 		b = b[n:]
 	}
-	err := c.seg.Append(c.h, c.buf, vs)
+	err := c.seg.Append(c.h, c.buf, vs, segment.Ahead{})
 	c.buf, c.pending = c.buf[:0], c.pending[:0]
 	if err != nil {
 		return c.l.ioError(err)

@@ -117,7 +117,7 @@ func (d *Dir) commitQueue() {
 	}
 	for i := range d.jobs {
 		j := &d.jobs[i]
-		j.rose = j.log.noteFlushed(j.end, j.cuts)
+		j.rose = j.log.noteFlushed(j, len(d.jobs) <= smallAmong)
 	}
 	if err := d.points.write(d.jobs); err != nil {
 		d.pointsFailed(err)
@@ -135,6 +135,7 @@ type commitJob struct {
 	end   int64
 	start int64
 	cuts  uint64
+	bytes int64
 	segs  []*segment.Segment
 	dirs  bool
 	// epochs: the leader epoch checkpoint is to become durable too, for the
@@ -156,21 +157,27 @@ func (l *Log) takeDirty() (commitJob, bool) {
 	if l.truncating || len(l.dirty) == 0 && !l.dirtyDir {
 		return commitJob{}, false
 	}
-	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts, segs: l.dirty, dirs: l.dirtyDir,
-		epochs: l.epochsDirty}
+	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts,
+		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir, epochs: l.epochsDirty}
+	l.uncommitted = 0
 	l.dirty, l.dirtyDir = nil, false
 	l.unflushed = 0
 	return j, true
 }
 
 // noteFlushed raises the flushed end, unless the log was truncated meanwhile.
-func (l *Log) noteFlushed(end int64, cuts uint64) bool {
+func (l *Log) noteFlushed(j *commitJob, amongFew bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.cuts != cuts || end <= l.flushed.Load() {
+	if amongFew && j.bytes <= smallCommit {
+		l.small = min(l.small+1, smallInARow)
+	} else {
+		l.small = 0
+	}
+	if l.cuts != j.cuts || j.end <= l.flushed.Load() {
 		return false
 	}
-	l.flushed.Store(end)
+	l.flushed.Store(j.end)
 	return true
 }
 

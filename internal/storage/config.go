@@ -54,6 +54,9 @@ func (c DirConfig) withDefaults() DirConfig {
 	if c.RetentionInterval == 0 {
 		c.RetentionInterval = 5 * time.Minute
 	}
+	if c.ZeroAhead == 0 {
+		c.ZeroAhead = 256 << 10
+	}
 	return c
 }
 

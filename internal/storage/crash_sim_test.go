@@ -53,7 +53,9 @@ type crashSim struct {
 	d    *Dir
 	logs []*simLog
 	open []*Log
-	log  bytes.Buffer
+	// ahead is DirConfig.ZeroAhead.
+	ahead int64
+	log   bytes.Buffer
 	// corrupt events of this life
 	corrupt []string
 }
@@ -72,7 +74,7 @@ func (s *crashSim) config(i int) LogConfig {
 func (s *crashSim) start() {
 	s.corrupt = nil
 	var err error
-	s.d, err = OpenDir(DirConfig{FS: s.mem, Path: "/data", NodeID: 1, ClusterID: "c", Events: Events{
+	s.d, err = OpenDir(DirConfig{FS: s.mem, Path: "/data", NodeID: 1, ClusterID: "c", ZeroAhead: s.ahead, Events: Events{
 		Corrupt: func(n Name, c *CorruptError) { s.corrupt = append(s.corrupt, c.Error()) },
 	}})
 	if err != nil {
@@ -310,6 +312,7 @@ func TestSimCrash(t *testing.T) {
 		for i := range 1 + s.rng.IntN(3) {
 			s.logs = append(s.logs, &simLog{name: Name{"t", int32(i)}})
 		}
+		s.ahead = []int64{0, 300, 1000, -1}[s.rng.IntN(4)]
 		s.start()
 		for range 3 {
 			for range s.rng.IntN(60) {

@@ -27,7 +27,8 @@ type DirConfig struct {
 	Events Events
 
 	// ClusterID, NodeID go into meta.properties when it is made; when it
-	// exists they must be the same (an empty ClusterID accepts any).
+	// exists they must be the same (an empty ClusterID accepts any). A
+	// directory that was made without a ClusterID gets one by JoinCluster.
 	ClusterID string
 	NodeID    int32
 	// DirectoryID is used when meta.properties is made; zero: a random one.
@@ -41,6 +42,7 @@ type DirConfig struct {
 	RetentionInterval  time.Duration // log.retention.check.interval.ms, 5 min; negative: never
 	ScrubRate          int64         // bytes a second of cold data read again; 0: none; see SetScrubRate
 	ReserveBytes       int64         // kept free for logs with LogConfig.Reserve; 0: none
+	ZeroAhead          int64         // zeroes kept ahead of a log that is synced often, 256 KiB; negative: none
 }
 
 // Dir is one log directory. Concurrency: mu guards the table of logs, commitMu
@@ -218,12 +220,31 @@ func (d *Dir) openMeta() error {
 	if d.meta, err = parseMetaProperties(b); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if c := d.cfg.ClusterID; c != "" && c != d.meta.clusterID {
+	if c := d.cfg.ClusterID; c != "" && d.meta.clusterID != "" && c != d.meta.clusterID {
 		return fmt.Errorf("%s belongs to cluster %s, not %s", path, d.meta.clusterID, c)
 	}
 	if d.meta.nodeID != d.cfg.NodeID {
 		return fmt.Errorf("%s belongs to node %d, not %d", path, d.meta.nodeID, d.cfg.NodeID)
 	}
+	return nil
+}
+
+// JoinCluster writes the cluster's id into a directory that had none, durably.
+// It is called before anything else knows of the id.
+func (d *Dir) JoinCluster(id string) error {
+	if d.meta.clusterID == id {
+		return nil
+	}
+	path := filepath.Join(d.path, metaPropertiesName)
+	if d.meta.clusterID != "" {
+		return fmt.Errorf("%s belongs to cluster %s, not %s", path, d.meta.clusterID, id)
+	}
+	m := d.meta
+	m.clusterID = id
+	if err := vfs.WriteFileAtomic(d.fs, path, m.encode()); err != nil {
+		return err
+	}
+	d.meta = m
 	return nil
 }
 

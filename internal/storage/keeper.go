@@ -326,6 +326,8 @@ func (d *Dir) closeIdle(now time.Time) {
 	for _, l := range d.openLogs() {
 		l.mu.Lock()
 		if l.handle != nil && now.Sub(l.lastWrite) >= d.cfg.IdleClose {
+			_ = l.active.Trim() // what stays is harmless
+			l.small = 0
 			l.dropHandleLocked()
 		}
 		cfg := l.cfg.Load()
@@ -577,6 +579,11 @@ type closing struct {
 }
 
 func (w *closing) log(l *Log) error {
+	for _, s := range *l.segs.Load() {
+		if err := s.Trim(); err != nil {
+			return err
+		}
+	}
 	if err := l.active.WriteIndexes(false); err != nil {
 		return err
 	}

@@ -342,7 +342,7 @@ func (l *Log) producersAt(segs []*segment.Segment, snapshots []int64, end int64)
 // replay takes a batch of the log into t. What was appended is a fact: the
 // rules of Replication apply.
 func replay(t *producer.Table, v batch.View, aborted func(AbortedTxn)) error {
-	u := t.Prepare(producer.Replication, 0, false)
+	u := t.Prepare(producer.Rules{Origin: producer.Replication})
 	if err := u.Add(v); err != nil {
 		return err
 	}

@@ -75,7 +75,11 @@ type Log struct {
 	truncating bool
 	// sealedUpTo: the indexes and snapshots of segments below are on disk, so
 	// the recovery point may go there.
-	sealedUpTo    int64
+	sealedUpTo int64
+	// uncommitted counts the bytes since the last commit took the log, small
+	// the commits in a row that found few of them; see aheadLocked.
+	uncommitted   int64
+	small         int
 	unflushed     int64 // messages since the last flush, for flush.messages
 	unflushedFrom time.Time
 	recovery      Recovery
@@ -270,7 +274,7 @@ func (l *Log) appendLocked(vs []batch.View, total int64, a Append) (r Appended, 
 	}
 	var u *producer.Update
 	if producers {
-		u = l.producers.Prepare(a.Origin, a.TxnVersion, a.NewProducerFromZero)
+		u = l.producers.Prepare(producer.Rules{Origin: a.Origin, TxnVersion: a.TxnVersion, Guarded: a.Guarded, Guard: a.Guard})
 		for _, v := range vs {
 			if err := u.Add(v); err != nil {
 				return r, false, fmt.Errorf("producer %d, epoch %d, sequence %d, offset %d: %w",
@@ -373,7 +377,8 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 		}
 	}
 	b, pooled := contiguous(vs, total)
-	err = l.active.Append(h, b, vs)
+	ahead := l.aheadLocked(cfg)
+	err = l.active.Append(h, b, vs, ahead)
 	for err != nil {
 		full := vfs.IsNoSpace(err)
 		if uerr := l.active.Undo(h); uerr != nil {
@@ -387,7 +392,7 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 			l.dir.full(true)
 			return fmt.Errorf("append to %s: %w", l.name, ErrNoSpace)
 		}
-		err = l.active.Append(h, b, vs)
+		err = l.active.Append(h, b, vs, ahead)
 	}
 	if pooled != nil {
 		copyBuffers.Put(pooled)
@@ -396,7 +401,25 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 		l.dir.full(false)
 	}
 	l.dirtyLocked(l.active)
+	l.uncommitted += total
 	return nil
+}
+
+// Commits of a durable log that take few bytes each are what zeroes ahead of
+// the end make cheaper (segment/ahead.go); a log that was committed so several
+// times in a row, among few others, gets them.
+const (
+	smallCommit = 128 << 10
+	smallInARow = 4
+	smallAmong  = 4
+)
+
+// aheadLocked says how far ahead of the end the active segment is kept.
+func (l *Log) aheadLocked(cfg *LogConfig) segment.Ahead {
+	if !cfg.Durable || l.small < smallInARow {
+		return segment.Ahead{}
+	}
+	return segment.Ahead{Bytes: l.dir.cfg.ZeroAhead, Limit: cfg.SegmentBytes}
 }
 
 func (l *Log) dirtyLocked(s *segment.Segment) {
@@ -604,6 +627,18 @@ func (l *Log) Producers() ([]ProducerState, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.producers.States(), nil
+}
+
+// BeginTxn takes the guard for the first batch, with sequence first, of a
+// producer's transaction in this log; see Append.Guard. It is 0 when the
+// transaction is open already. Version 2 transactions start at sequence 0.
+func (l *Log) BeginTxn(producerID int64, epoch int16, first int32, version2 bool) (uint64, error) {
+	if err := l.wake(); err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.producers.Begin(producerID, epoch, first, version2, time.Now().UnixMilli())
 }
 
 // Flush makes everything appended so far durable; with wait it returns when

@@ -4,6 +4,7 @@ package storage
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 
 	"gregor/internal/batch"
@@ -116,7 +117,11 @@ func (r *recovering) scan(bases []int64) error {
 		}
 		s := segment.Open(cfg, l.path, segment.Known{Base: base})
 		var aborted []AbortedTxn
-		got, err := s.Recover(r.durable, func(_ int64, v batch.View) error {
+		until := int64(math.MaxInt64)
+		if i+1 < len(bases) {
+			until = bases[i+1]
+		}
+		got, err := s.Recover(r.durable, until, func(_ int64, v batch.View) error {
 			r.epochs.add(v)
 			if !v.HasProducerID() {
 				return nil

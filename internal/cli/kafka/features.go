@@ -190,6 +190,12 @@ func updateFeatures(ctx context.Context, e *Env, a asker, ns *namespace, updates
 	req.ValidateOnly = ns.on("dry_run")
 	names := slices.Sorted(maps.Keys(updates))
 	for _, n := range names {
+		switch { // as Kafka's client refuses before it asks
+		case updates[n] == 0 && command == "upgrade":
+			return failf("The upgradeType flag should be set to SAFE_DOWNGRADE or UNSAFE_DOWNGRADE when the provided maxVersionLevel:0 is < 1.")
+		case updates[n] < 0:
+			return failf("Cannot specify a negative version level.")
+		}
 		u := kmsg.NewUpdateFeaturesRequestFeatureUpdate()
 		u.Feature, u.MaxVersionLevel, u.UpgradeType = n, updates[n], 1
 		if command != "upgrade" {

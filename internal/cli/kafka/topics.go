@@ -207,10 +207,10 @@ func javaList[T any](list []T) string {
 	return "[" + strings.Join(words, ", ") + "]"
 }
 
-func commaList(list []int32) string {
+func commaList[T any](list []T) string {
 	words := make([]string, len(list))
 	for i, v := range list {
-		words[i] = strconv.Itoa(int(v))
+		words[i] = fmt.Sprint(v)
 	}
 	return strings.Join(words, ",")
 }
@@ -541,11 +541,11 @@ func (t *topicsTool) doDescribe(ctx context.Context) error {
 		return timedOut(err, "describeCluster")
 	}
 	live := cluster.Brokers.NodeIDs()
-	if moves, err := t.adm.ListPartitionReassignments(ctx, nil); err == nil {
+	if moves, err := reassignmentsUnderWay(ctx, t.cl.Request, nil); err == nil {
 		for i := range views {
 			for j := range views[i].partitions {
 				p := &views[i].partitions[j]
-				if m, ok := moves[views[i].name][p.id]; ok && len(m.AddingReplicas)+len(m.RemovingReplicas) > 0 {
+				if m, ok := moves[topicPartition{views[i].name, p.id}]; ok {
 					p.moving, p.adding, p.removing = true, m.AddingReplicas, m.RemovingReplicas
 				}
 			}

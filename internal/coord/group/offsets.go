@@ -132,15 +132,24 @@ func (s *Shard) FetchAll(v View, group string, fn func(topic string, partition i
 }
 
 func (e *entry) each(v View, fn func(topic string, partition int32, o *Offset)) {
+	e.eachSlot(func(topic string, partition int32, sl *slot) {
+		if o := v.of(sl); o != nil {
+			fn(topic, partition, o)
+		}
+	})
+}
+
+func (e *entry) eachSlot(fn func(topic string, partition int32, sl *slot)) {
 	for _, topic := range slices.Sorted(maps.Keys(e.topics)) {
 		parts := e.topics[topic]
 		for _, p := range slices.Sorted(maps.Keys(parts)) {
-			if o := v.of(parts[p]); o != nil {
-				fn(topic, p, o)
-			}
+			fn(topic, p, parts[p])
 		}
 	}
 }
+
+// held: the log has an offset for the slot, which counts or may yet.
+func (sl *slot) held() bool { return sl.written != nil || len(sl.pending) > 0 }
 
 // DeleteOffsets handles an OffsetDelete and answers with a
 // *kmsg.OffsetDeleteResponse. Topics that live members consume are refused.
@@ -164,7 +173,7 @@ func (s *Shard) DeleteOffsets(req *kmsg.OffsetDeleteRequest) coord.Result {
 			rp.Partition = p.Partition
 			if subscribed {
 				rp.ErrorCode = kerr.GroupSubscribedToTopic.Code
-			} else if sl := e.topics[t.Topic][p.Partition]; sl != nil && sl.written != nil {
+			} else if sl := e.topics[t.Topic][p.Partition]; sl != nil && sl.held() {
 				r.Records = append(r.Records, offsetTombstone(req.Group, t.Topic, p.Partition))
 			}
 			rt.Partitions = append(rt.Partitions, rp)
@@ -182,7 +191,7 @@ func (s *Shard) TopicDeleted(topic string) coord.Result {
 	for _, id := range s.sorted() {
 		parts := s.groups[id].topics[topic]
 		for _, p := range slices.Sorted(maps.Keys(parts)) {
-			if parts[p].written != nil {
+			if parts[p].held() {
 				r.Records = append(r.Records, offsetTombstone(id, topic, p))
 			}
 		}
@@ -206,9 +215,9 @@ func (s *Shard) expireOffsets(now time.Time) coord.Result {
 			break
 		}
 		since, ok := g.Retention()
-		left := false
+		left := e.open > 0
 		e.each(Written, func(topic string, partition int32, o *Offset) {
-			if !ok || g.Subscribes(topic) || !s.expired(now, since, o) {
+			if !ok || g.Subscribes(topic) || !s.expired(now, since, o) || len(e.topics[topic][partition].pending) > 0 {
 				left = true
 				return
 			}

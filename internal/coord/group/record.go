@@ -46,6 +46,8 @@ type Offset struct {
 	CommittedAt int64  // ms
 	ExpiresAt   int64  // ms; -1: by the retention of the broker
 	TopicID     [16]byte
+
+	at int64 // of the record in the log
 }
 
 func offsetKey(group, topic string, partition int32) []byte {

@@ -24,9 +24,9 @@ func TestOffsetBytes(t *testing.T) {
 		o    Offset
 		want string
 	}{
-		"with id":     {Offset{42, 7, "méta", 1700000000123, -1, kafkaTopicID}, "0004000000000000002a00000007066dc3a974610000018bcfe5687b0100100102030405060708090a0b0c0d0e0f10"},
-		"without":     {Offset{42, -1, "", 1700000000123, -1, [16]byte{}}, "0004000000000000002affffffff010000018bcfe5687b00"},
-		"that expire": {Offset{42, 7, "m", 1700000000123, 1700000600123, [16]byte{}}, "0001000000000000002a00016d0000018bcfe5687b0000018bcfee903b"},
+		"with id":     {Offset{42, 7, "méta", 1700000000123, -1, kafkaTopicID, 0}, "0004000000000000002a00000007066dc3a974610000018bcfe5687b0100100102030405060708090a0b0c0d0e0f10"},
+		"without":     {Offset{42, -1, "", 1700000000123, -1, [16]byte{}, 0}, "0004000000000000002affffffff010000018bcfe5687b00"},
+		"that expire": {Offset{42, 7, "m", 1700000000123, 1700000600123, [16]byte{}, 0}, "0001000000000000002a00016d0000018bcfe5687b0000018bcfee903b"},
 	} {
 		r := offsetRecord("my-group", "orders", 3, c.o)
 		if got := hex.EncodeToString(r.Key); got != kafkaOffsetKey {
@@ -62,7 +62,7 @@ func unhex(t testing.TB, s string) []byte {
 func TestReadAllOffsetVersions(t *testing.T) {
 	t.Parallel()
 	for v, text := range kafkaOffsets {
-		want := Offset{42, -1, "m", 1700000000123, -1, [16]byte{}}
+		want := Offset{42, -1, "m", 1700000000123, -1, [16]byte{}, 0}
 		if v == 1 {
 			want.ExpiresAt = 1700000600123
 		}

@@ -23,6 +23,7 @@ type rig struct {
 	cfg       Config
 	now       time.Time
 	log       []coord.Record
+	txns      map[int]coord.Result // those places of log that are of transactions
 	committed int
 	hold      bool  // do not commit by itself
 	fail      error // of the next appends
@@ -42,7 +43,7 @@ type rigWait struct {
 
 func newRig(t *testing.T) *rig {
 	r := &rig{
-		t: t, now: time.UnixMilli(1_700_000_000_000), answers: map[coord.Ticket]any{},
+		t: t, now: time.UnixMilli(1_700_000_000_000), answers: map[coord.Ticket]any{}, txns: map[int]coord.Result{},
 		cfg: Config{
 			Classic:         classic.Config{InitialRebalanceDelay: 3 * time.Second, MaxSize: 10},
 			OffsetRetention: time.Hour, RetentionCheck: 10 * time.Minute, MaxMetadata: 20,
@@ -64,7 +65,7 @@ func (r *rig) carry(t coord.Ticket, res coord.Result) {
 		}
 		r.answers[a.To] = a.Reply
 	}
-	if len(res.Records) > 0 && r.fail != nil {
+	if (len(res.Records) > 0 || res.Marker != nil) && r.fail != nil {
 		r.failed++
 		if res.Reply != nil {
 			r.answers[t] = r.fail
@@ -74,10 +75,17 @@ func (r *rig) carry(t coord.Ticket, res coord.Result) {
 		}
 		return
 	}
-	for _, rec := range res.Records {
+	records := res.Records
+	if res.Marker != nil {
+		records = []coord.Record{{}}
+	}
+	for _, rec := range records {
 		r.log = append(r.log, rec)
+		if res.Marker != nil || res.Txn != nil {
+			r.txns[len(r.log)-1] = res
+		}
 		if !res.Applied {
-			if err := r.s.Replay(int64(len(r.log)-1), rec); err != nil {
+			if err := r.feed(r.s, len(r.log)-1); err != nil {
 				r.t.Fatalf("replay of what was just written: %v", err)
 			}
 		}
@@ -86,6 +94,42 @@ func (r *rig) carry(t coord.Ticket, res coord.Result) {
 	if !r.hold {
 		r.commit(len(r.log))
 	}
+}
+
+// feed replays the log's record at i to s.
+func (r *rig) feed(s *Shard, i int) error {
+	switch x := r.txns[i]; {
+	case x.Marker != nil:
+		s.ReplayMarker(int64(i), x.Marker.Producer, x.Marker.Commit)
+		return nil
+	case x.Txn != nil:
+		return s.ReplayInTxn(int64(i), x.Txn.Producer, r.log[i])
+	}
+	return s.Replay(int64(i), r.log[i])
+}
+
+// txnCommit commits one offset in the transaction of a producer.
+func (r *rig) txnCommit(group, member string, generation int32, producer int64, topic string, partition int32, offset int64) error {
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.Version = 3
+	req.Group, req.MemberID, req.Generation, req.ProducerID = group, member, generation, producer
+	p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+	p.Partition, p.Offset = partition, offset
+	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: topic, Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{p}}}
+	t := r.call(func(coord.Ticket) coord.Result { return r.s.TxnCommit(r.now, req, 0) })
+	switch a := r.answers[t].(type) {
+	case error:
+		return a
+	case *kmsg.TxnOffsetCommitResponse:
+		return kerr.ErrorForCode(a.Topics[0].Partitions[0].ErrorCode)
+	}
+	return nil
+}
+
+func (r *rig) endTxn(producer int64, commit bool) {
+	r.call(func(coord.Ticket) coord.Result {
+		return r.s.EndTxn(coord.Marker{Producer: coord.Producer{ID: producer}, Commit: commit})
+	})
 }
 
 // commit commits the log up to end and settles who waited.

@@ -72,7 +72,8 @@ type Shard struct {
 	groups map[string]*entry
 	queue  []change
 	alarms alarms
-	expire time.Time // when expired offsets are looked for next
+	expire time.Time         // when expired offsets are looked for next
+	open   map[int64][]place // where producers have pending offsets
 	stats  Stats
 }
 
@@ -83,6 +84,7 @@ type entry struct {
 	visible *classic.Group             // committed; nil: not yet, or no more
 	topics  map[string]map[int32]*slot // offsets
 	queued  int                        // changes of it that are not committed yet
+	open    int                        // pending offsets of open transactions
 	alarm   time.Time                  // the earliest of the group's alarms; zero: none
 }
 
@@ -90,6 +92,7 @@ type entry struct {
 type slot struct {
 	written, committed *Offset
 	queued             int // changes of it that are not committed yet
+	pending            []pending
 }
 
 // change is what becomes visible when the log is committed beyond at.
@@ -105,7 +108,7 @@ type change struct {
 
 // New makes an empty shard.
 func New(cfg *Config) *Shard {
-	return &Shard{cfg: cfg, groups: map[string]*entry{}}
+	return &Shard{cfg: cfg, groups: map[string]*entry{}, open: map[int64][]place{}}
 }
 
 func (s *Shard) entry(id string) *entry {
@@ -181,25 +184,33 @@ func (s *Shard) setGroup(at int64, e *entry, g *classic.Group) {
 }
 
 func (s *Shard) replayOffset(at int64, group, topic string, partition int32, o *Offset) {
-	e := s.groups[group]
-	var sl *slot
-	if e != nil {
-		sl = e.topics[topic][partition]
-	}
 	if o == nil {
-		if sl != nil {
+		e := s.groups[group]
+		if e == nil {
+			return
+		}
+		if sl := e.topics[topic][partition]; sl != nil {
 			sl.written = nil
+			e.open -= len(sl.pending)
+			sl.pending = nil
 			s.enqueue(change{at: at, entry: e, topic: topic, partition: partition, slot: sl})
 		}
 		return
 	}
-	if e == nil {
-		e = s.entry(group)
-	}
+	o.at = at
+	e, sl := s.makeSlot(at, group, topic, partition, o)
+	sl.written = o
+	s.enqueue(change{at: at, entry: e, topic: topic, partition: partition, slot: sl, offset: o})
+}
+
+// makeSlot finds the slot that a record for offset o is for, or makes it.
+func (s *Shard) makeSlot(at int64, group, topic string, partition int32, o *Offset) (*entry, *slot) {
+	e := s.entry(group)
 	if e.group == nil {
 		// Offsets of a group that nobody is a member of: a simple group.
 		s.setGroup(at, e, classic.New(&s.cfg.Classic, group, time.UnixMilli(o.CommittedAt)))
 	}
+	sl := e.topics[topic][partition]
 	if sl == nil {
 		sl = &slot{}
 		if e.topics == nil {
@@ -210,8 +221,20 @@ func (s *Shard) replayOffset(at int64, group, topic string, partition int32, o *
 		}
 		e.topics[topic][partition] = sl
 	}
-	sl.written = o
-	s.enqueue(change{at: at, entry: e, topic: topic, partition: partition, slot: sl, offset: o})
+	return e, sl
+}
+
+// tidySlot forgets a slot of which nothing is left.
+func (s *Shard) tidySlot(at place) {
+	sl := at.slot
+	if sl.committed == nil && sl.written == nil && sl.queued == 0 && len(sl.pending) == 0 {
+		parts := at.entry.topics[at.topic]
+		delete(parts, at.partition)
+		if len(parts) == 0 {
+			delete(at.entry.topics, at.topic)
+		}
+	}
+	s.tidy(at.entry)
 }
 
 func (s *Shard) enqueue(c change) {
@@ -237,14 +260,7 @@ func (s *Shard) Committed(upTo int64) {
 		}
 		c.slot.queued--
 		c.slot.committed = c.offset
-		if c.slot.committed == nil && c.slot.written == nil && c.slot.queued == 0 {
-			parts := c.entry.topics[c.topic]
-			delete(parts, c.partition)
-			if len(parts) == 0 {
-				delete(c.entry.topics, c.topic)
-			}
-		}
-		s.tidy(c.entry)
+		s.tidySlot(place{c.entry, c.slot, c.topic, c.partition})
 	}
 	s.queue = s.queue[n:]
 	if len(s.queue) == 0 {
@@ -472,8 +488,10 @@ func (s *Shard) DeleteGroups(ids []string) coord.Result {
 			reply.ErrorCode = coord.Code(err)
 		} else {
 			n := len(r.Records)
-			s.groups[id].each(Written, func(topic string, partition int32, _ *Offset) {
-				r.Records = append(r.Records, offsetTombstone(id, topic, partition))
+			s.groups[id].eachSlot(func(topic string, partition int32, sl *slot) {
+				if sl.held() {
+					r.Records = append(r.Records, offsetTombstone(id, topic, partition))
+				}
 			})
 			s.stats.OffsetDeletions += int64(len(r.Records) - n)
 			r.Records = append(r.Records, coord.Record{Key: classic.Key(id)})

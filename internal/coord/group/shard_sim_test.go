@@ -81,6 +81,9 @@ func runSim(t *testing.T, seed int64) string {
 	// and all groups empty out.
 	s.fail, s.hold = nil, false
 	s.commit(len(s.log))
+	for producer := range int64(3) {
+		s.endTxn(producer, true)
+	}
 	s.pass(15 * time.Minute)
 	s.check(fmt.Sprintf("seed %d, end", seed))
 	for tk := range s.parked {
@@ -103,7 +106,7 @@ func runSim(t *testing.T, seed int64) string {
 func (s *sim) step() {
 	c := s.clients[s.rng.Intn(len(s.clients))]
 	s.learn(c)
-	switch s.rng.Intn(20) {
+	switch s.rng.Intn(24) {
 	case 0, 1, 2, 3:
 		var opts []joinOpt
 		if c.instance != "" {
@@ -151,6 +154,14 @@ func (s *sim) step() {
 		s.commitOffset(c.group, id, generation, fmt.Sprint("t", s.rng.Intn(3)), int32(s.rng.Intn(3)), s.rng.Int63n(1000))
 	case 15:
 		s.pass(time.Duration(s.rng.Intn(7000)) * time.Millisecond)
+	case 20, 21, 22:
+		generation, id := c.generation, c.id
+		if s.rng.Intn(3) == 0 {
+			generation, id = -1, ""
+		}
+		s.txnCommit(c.group, id, generation, int64(s.rng.Intn(3)), fmt.Sprint("t", s.rng.Intn(3)), int32(s.rng.Intn(3)), s.rng.Int63n(1000))
+	case 23:
+		s.endTxn(int64(s.rng.Intn(3)), s.rng.Intn(3) > 0)
 	case 16:
 		switch s.hold = s.rng.Intn(2) == 0; {
 		case !s.hold:
@@ -214,8 +225,8 @@ func (s *sim) learn(c *simClient) {
 // replay makes a shard from the first n records, all committed.
 func (s *sim) replay(n int) *Shard {
 	fresh := New(&s.cfg)
-	for i, r := range s.log[:n] {
-		if err := fresh.Replay(int64(i), r); err != nil {
+	for i := range s.log[:n] {
+		if err := s.feed(fresh, i); err != nil {
 			s.t.Fatalf("replay: %v", err)
 		}
 	}
@@ -228,6 +239,9 @@ func (s *sim) check(where string) {
 	all := s.replay(len(s.log))
 	if got, want := offsetsOf(all, Committed), offsetsOf(s.s, Written); got != want {
 		s.t.Fatalf("%s: replayed offsets\n%s live\n%s", where, got, want)
+	}
+	if got, want := pendingOf(all), pendingOf(s.s); got != want {
+		s.t.Fatalf("%s: replayed pending offsets\n%s live\n%s", where, got, want)
 	}
 	if got, want := offsetsOf(s.s, Committed), offsetsOf(s.replay(s.committed), Committed); got != want {
 		s.t.Fatalf("%s: committed view\n%s, the committed log says\n%s", where, got, want)
@@ -263,6 +277,27 @@ func durable(g *classic.Group) string {
 			instance = *m.InstanceID
 		}
 		fmt.Fprintf(&b, "  %s %q %s %s %x %q\n", m.MemberID, instance, m.ClientID, m.ClientHost, m.ProtocolMetadata, m.MemberAssignment)
+	}
+	return b.String()
+}
+
+// pendingOf tells of pending offsets, and checks that they are counted right.
+func pendingOf(s *Shard) string {
+	var b strings.Builder
+	for _, id := range s.sorted() {
+		e, open := s.groups[id], 0
+		e.eachSlot(func(topic string, partition int32, sl *slot) {
+			for _, p := range sl.pending {
+				fmt.Fprintf(&b, "%s %s %d of %d: %+v\n", id, topic, partition, p.producer, *p.offset)
+				open++
+			}
+			if !sl.held() && sl.committed == nil && sl.queued == 0 {
+				fmt.Fprintf(&b, "%s %s %d: an empty slot stays\n", id, topic, partition)
+			}
+		})
+		if open != e.open {
+			fmt.Fprintf(&b, "%s has %d pending offsets, not %d\n", id, open, e.open)
+		}
 	}
 	return b.String()
 }

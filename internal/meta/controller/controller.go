@@ -32,6 +32,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gregor/internal/meta"
@@ -91,8 +92,11 @@ type Controller struct {
 	log    Log
 	wake   chan struct{} // capacity 1
 
+	active atomic.Bool // leading, for whoever asks
+
 	// Loop-owned from here on.
-	known     bool // leadership was told at least once
+	members   *Members // nil: nobody keeps brokers
+	known     bool     // leadership was told at least once
 	leading   bool
 	committed *meta.Image
 	pending   *meta.Image
@@ -184,6 +188,10 @@ func (c *Controller) stalled() <-chan struct{} {
 func (c *Controller) Leading(_ uint64, img *meta.Image) {
 	c.post(func() {
 		c.known, c.leading, c.committed = true, true, img
+		if c.members != nil {
+			c.members.lead(img)
+		}
+		c.active.Store(true)
 		c.settle()
 	})
 }
@@ -194,6 +202,9 @@ func (c *Controller) Committed(img *meta.Image) {
 		if !c.leading {
 			c.pending = img
 		}
+		if c.members != nil {
+			c.members.committed(img)
+		}
 		c.tellWaiting()
 	})
 }
@@ -201,8 +212,25 @@ func (c *Controller) Committed(img *meta.Image) {
 func (c *Controller) Following() {
 	c.post(func() {
 		c.known, c.leading = true, false
+		c.active.Store(false)
+		if c.members != nil {
+			c.members.retire()
+		}
 		c.tellWaiting()
 	})
+}
+
+// Active tells whether this node is the active controller, as far as it knows.
+func (c *Controller) Active() bool { return c.active.Load() }
+
+// enqueue has a decision made that nobody waits for. On the loop.
+func (c *Controller) enqueue(name string, d Decision) {
+	c.mu.Lock()
+	if !c.closed {
+		c.asked = append(c.asked, &ask{name: name, decide: d, answer: make(chan answer, 1)})
+	}
+	c.mu.Unlock()
+	c.ring()
 }
 
 func (c *Controller) post(f func()) {

@@ -82,8 +82,7 @@ func AlterPartition(img *meta.Image, broker int32, epoch int64, asked []ISRPropo
 	return records, results, nil
 }
 
-// proposed is the partition as the proposal has it, with a reassignment that it
-// completes carried out.
+// proposed is the partition as the proposal has it.
 func proposed(p *meta.Partition, a *ISRProposal) meta.Partition {
 	next := *p
 	next.ISR = make([]int32, 0, len(a.ISR))
@@ -97,28 +96,7 @@ func proposed(p *meta.Partition, a *ISRProposal) meta.Partition {
 		}
 	}
 	next.Recovering = a.Recovering
-	completeReassignment(&next)
 	return next
-}
-
-// completeReassignment ends a reassignment once everybody who stays is in
-// sync.
-func completeReassignment(p *meta.Partition) {
-	if len(p.Adding)+len(p.Removing) == 0 {
-		return
-	}
-	goes := func(r int32) bool { return slices.Contains(p.Removing, r) }
-	isr := without(p.ISR, goes)
-	replicas, dirs := make([]int32, 0, len(p.Replicas)), make([]meta.UUID, 0, len(p.Replicas))
-	for _, r := range p.Replicas {
-		if !goes(r) {
-			replicas, dirs = append(replicas, r), append(dirs, p.Dir(r))
-		}
-	}
-	if len(replicas) == 0 || slices.ContainsFunc(replicas, func(r int32) bool { return !slices.Contains(isr, r) }) {
-		return
-	}
-	p.Replicas, p.Dirs, p.ISR, p.Adding, p.Removing = replicas, dirs, isr, nil, nil
 }
 
 // checkProposal refuses what was decided on another state than p, and ISRs

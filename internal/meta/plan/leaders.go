@@ -65,14 +65,6 @@ func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest, env Env) ([]me
 	return records, resp, nil
 }
 
-type election int
-
-const (
-	online    election = iota // keep the leader if it may lead, else the first that may
-	preferred                 // the first replica, if it may lead
-	unclean                   // as online, then anyone alive
-)
-
 func electOne(img *meta.Image, env *Env, topic string, index int32, kind election) (meta.Record, error) {
 	t := img.Topic(topic)
 	if t == nil {
@@ -94,52 +86,6 @@ func electOne(img *meta.Image, env *Env, topic string, index int32, kind electio
 		return nil, bare(kerr.EligibleLeadersNotAvailable)
 	}
 	return meta.PartitionRecord{Topic: t.ID, Index: index, Partition: next}, nil
-}
-
-func activeIn(img *meta.Image) func(int32) bool {
-	return func(id int32) bool {
-		b := img.Broker(id)
-		return b != nil && b.Active()
-	}
-}
-
-// elect chooses a leader and returns the partition with it; false when nothing
-// changes or nobody may lead. The order is Kafka's: the leader there is, the
-// first replica in ISR (or, when ISR is empty, in ELR), and uncleanly the first
-// replica alive.
-//
-// Invariant: only an unclean election chooses a replica outside ISR and ELR.
-func elect(p *meta.Partition, kind election, active func(int32) bool) (meta.Partition, bool) {
-	next := *p
-	mayLead := func(r int32) bool {
-		return active(r) && (p.InSync(r) || len(p.ISR) == 0 && slices.Contains(p.ELR, r))
-	}
-	leader, dirty := meta.NoLeader, false
-	switch {
-	case kind == preferred:
-		if mayLead(p.Replicas[0]) {
-			leader = p.Replicas[0]
-		}
-	case p.Leader != meta.NoLeader && mayLead(p.Leader):
-		leader = p.Leader
-	default:
-		if i := slices.IndexFunc(p.Replicas, mayLead); i >= 0 {
-			leader = p.Replicas[i]
-		} else if i := slices.IndexFunc(p.Replicas, active); i >= 0 && kind == unclean {
-			leader, dirty = p.Replicas[i], true
-		}
-	}
-	if leader == p.Leader || leader == meta.NoLeader {
-		return next, false
-	}
-	next.Leader = leader
-	next.LeaderEpoch++
-	next.PartitionEpoch++
-	if dirty || !p.InSync(leader) {
-		next.ISR, next.ELR, next.LastELR = []int32{leader}, nil, nil
-		next.Recovering = dirty
-	}
-	return next, true
 }
 
 // EpochRaise names a partition whose leader asks for a new epoch.

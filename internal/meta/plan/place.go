@@ -177,3 +177,17 @@ func defaultDir(b *meta.Broker) meta.UUID {
 	}
 	return meta.DirUnassigned
 }
+
+// Stripes places n partitions of factor replicas on img's brokers as a new
+// topic's would be, for tools that propose.
+func Stripes(img *meta.Image, factor, n int, random Random) ([][]int32, error) {
+	p := newPlacer(img, random)
+	if err := p.check(factor); err != nil {
+		return nil, err
+	}
+	out := make([][]int32, n)
+	for i := range out {
+		out[i] = p.place(factor)
+	}
+	return out, nil
+}

@@ -33,17 +33,6 @@ import (
 // records.
 const setUncleanElection = "unclean.leader.election.enable"
 
-// uncleanAllowed tells whether topic lets a replica lead that may lack records.
-func uncleanAllowed(img *meta.Image, schema Schema, topic string) bool {
-	for _, r := range []meta.Resource{{Type: meta.TopicResource, Name: topic}, {Type: meta.BrokerResource}} {
-		if v, ok := img.Settings(r.Type, r.Name).Get(setUncleanElection); ok {
-			return v == "true"
-		}
-	}
-	v, _ := schema.Default(meta.TopicResource, setUncleanElection)
-	return v == "true"
-}
-
 // moving tells whether a reassignment of p is under way.
 func moving(p *meta.Partition) bool { return len(p.Adding)+len(p.Removing) > 0 }
 
@@ -98,24 +87,6 @@ func setReplicas(p *meta.Partition, replicas []int32, img *meta.Image) {
 	p.Replicas, p.Dirs = replicas, dirs
 }
 
-// moved finishes what can be finished of next, elects where the leader left,
-// and counts the epochs on. before is the state that next was made from.
-func moved(before *meta.Partition, next meta.Partition, kind election, active func(int32) bool) meta.Partition {
-	FinishReassignment(&next)
-	if elected, ok := elect(&next, kind, active); ok {
-		return elected
-	}
-	switch {
-	case next.Leader != meta.NoLeader && !(next.InSync(next.Leader) && active(next.Leader)):
-		next.Leader = meta.NoLeader
-		next.LeaderEpoch++
-	case ReplicasLeft(before, &next):
-		next.LeaderEpoch++
-	}
-	next.PartitionEpoch++
-	return next
-}
-
 // AlterReassignments begins, changes and cancels reassignments. Each partition
 // stands for itself.
 func AlterReassignments(img *meta.Image, req *kmsg.AlterPartitionAssignmentsRequest, env Env) ([]meta.Record, *kmsg.AlterPartitionAssignmentsResponse) {
@@ -167,9 +138,9 @@ func reassignOne(img *meta.Image, topic string, asked kmsg.AlterPartitionAssignm
 	var next meta.Partition
 	var err error
 	if asked.Replicas == nil {
-		next, err = cancelled(img, topic, asked.Partition, p, env)
+		next, err = cancelled(img, t, asked.Partition, p, env)
 	} else {
-		next, err = aimed(img, p, asked.Replicas, mayResize)
+		next, err = aimed(img, t, asked.Partition, p, asked.Replicas, mayResize, env)
 	}
 	if err != nil || next.PartitionEpoch == p.PartitionEpoch {
 		return nil, err
@@ -183,7 +154,7 @@ func reassignOne(img *meta.Image, topic string, asked kmsg.AlterPartitionAssignm
 // when another takes its place, even where that one adds nothing or takes it
 // away again; so cancelling always leads back to where the first began. Kafka
 // forgets it there, and a cancel can leave more replicas than either target.
-func aimed(img *meta.Image, p *meta.Partition, target []int32, mayResize bool) (meta.Partition, error) {
+func aimed(img *meta.Image, t *meta.Topic, index int32, p *meta.Partition, target []int32, mayResize bool, env Env) (meta.Partition, error) {
 	if err := checkReplicas(img, target); err != nil {
 		return *p, err
 	}
@@ -201,16 +172,18 @@ func aimed(img *meta.Image, p *meta.Partition, target []int32, mayResize bool) (
 	if slices.Equal(next.Replicas, p.Replicas) && slices.Equal(next.Removing, p.Removing) && slices.Equal(next.Adding, p.Adding) {
 		return *p, nil
 	}
-	return moved(p, next, online, activeIn(img)), nil
+	next, _ = (&scene{img: img, env: &env}).settle(t, index, p, next, online)
+	return next, nil
 }
 
 // cancelled is p back where its reassignment began.
-func cancelled(img *meta.Image, topic string, index int32, p *meta.Partition, env Env) (meta.Partition, error) {
+func cancelled(img *meta.Image, t *meta.Topic, index int32, p *meta.Partition, env Env) (meta.Partition, error) {
 	if !moving(p) {
 		return *p, bare(kerr.NoReassignmentInProgress)
 	}
-	next, kind := *p, online
-	dirty := uncleanAllowed(img, env.Schema, topic)
+	s := &scene{img: img, env: &env}
+	next, kind, topic := *p, online, t.Name
+	dirty := s.uncleanAllowed(t)
 	if dirty {
 		kind = unclean
 	}
@@ -228,7 +201,8 @@ func cancelled(img *meta.Image, topic string, index int32, p *meta.Partition, en
 	setReplicas(&next, origin, img)
 	next.ELR, next.LastELR = minus(p.ELR, p.Adding), minus(p.LastELR, p.Adding)
 	next.Adding, next.Removing = nil, nil
-	return moved(p, next, kind, activeIn(img)), nil
+	next, _ = s.settle(t, index, p, next, kind)
+	return next, nil
 }
 
 // ListReassignments answers which partitions are being moved; asking nil means

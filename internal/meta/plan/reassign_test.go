@@ -36,14 +36,18 @@ func reassign(t testing.TB, img *meta.Image, topic string, index int32, replicas
 	return with(t, img, records...), got.ErrorCode
 }
 
-// joinISR is what a leader's change of the ISR does: the ISR, then
-// FinishReassignment, then an election where the leader left.
+// joinISR is what a leader's change of the ISR does.
 func joinISR(t testing.TB, img *meta.Image, topic string, index int32, isr ...int32) *meta.Image {
 	t.Helper()
 	p := img.Partition(topic, index)
 	next := *p
 	next.ISR = isr
-	return with(t, img, meta.PartitionRecord{Topic: img.Topic(topic).ID, Index: index, Partition: moved(p, next, online, activeIn(img))})
+	e := env()
+	next, changed := (&scene{img: img, env: &e}).settle(img.Topic(topic), index, p, next, online)
+	if !changed {
+		return img
+	}
+	return with(t, img, meta.PartitionRecord{Topic: img.Topic(topic).ID, Index: index, Partition: next})
 }
 
 func show(p *meta.Partition) string {
@@ -92,7 +96,7 @@ func TestReassignment(t *testing.T) {
 	now, _ = reassign(t, img, "wide", 0, []int32{1})
 	says("fewer", now, "replicas [1] adding [] removing [] isr [1] leader 1 epoch 5.9")
 	now, _ = reassign(t, with(t, img, fence(img, 1)), "wide", 0, []int32{3, 2})
-	says("a fenced one leaves, a new one comes", now, "replicas [3 2 1] adding [3] removing [1] isr [2 1] leader 2 epoch 4.9")
+	says("a fenced one leaves, a new one comes", now, "replicas [3 2 1] adding [3] removing [1] isr [2] leader 2 epoch 4.9")
 }
 
 func TestReassignmentRefused(t *testing.T) {
@@ -161,7 +165,7 @@ func TestReassignmentSteps(t *testing.T) {
 		origin := slices.Clone(img.Partition("wide", 0).Replicas)
 		for step := range 60 {
 			before := img.Partition("wide", 0)
-			what := ""
+			var what string
 			switch r.IntN(6) {
 			case 0, 1:
 				target := []int32{}

@@ -105,13 +105,15 @@ func (s *scene) minISR(t *meta.Topic, p *meta.Partition) int {
 
 // uncleanAllowed: the topic prefers being written to over what was written.
 func (s *scene) uncleanAllowed(t *meta.Topic) bool {
-	v, ok := s.setting(t, "unclean.leader.election.enable")
+	v, ok := s.setting(t, setUncleanElection)
 	return ok && v == "true"
 }
 
 func (s *scene) setting(t *meta.Topic, key string) (string, bool) {
-	if v, ok := s.img.Settings(meta.TopicResource, t.Name).Get(key); ok {
-		return v, true
+	for _, r := range []meta.Resource{{Type: meta.TopicResource, Name: t.Name}, {Type: meta.BrokerResource}} {
+		if v, ok := s.img.Settings(r.Type, r.Name).Get(key); ok {
+			return v, true
+		}
 	}
 	if s.env == nil || s.env.Schema == nil {
 		return "", false
@@ -119,11 +121,20 @@ func (s *scene) setting(t *meta.Topic, key string) (string, bool) {
 	return s.env.Schema.Default(meta.TopicResource, key)
 }
 
+type election int
+
+const (
+	online    election = iota // keep the leader if it may lead, else the first that may
+	preferred                 // the first replica, if it may lead
+	unclean                   // as online, then anyone alive
+)
+
 // settle gives a partition the ISR, ELR and leader that the rules say. Target
 // is the partition as somebody wants it: the old one, or one with another ISR
-// (a leader's proposal), assignment or directories. It returns false when
-// nothing differs from old.
+// (a leader's proposal), assignment or directories; a reassignment that it
+// completes is finished. It returns false when nothing differs from old.
 func (s *scene) settle(t *meta.Topic, index int32, old *meta.Partition, target meta.Partition, kind election) (meta.Partition, bool) {
+	FinishReassignment(&target)
 	next := target
 	lost := func(r int32) Loss {
 		if s.lost == nil {
@@ -153,7 +164,7 @@ func (s *scene) settle(t *meta.Topic, index int32, old *meta.Partition, target m
 	// Whose log is gone must not be taken for the last known leader.
 	next.LastELR = without(next.LastELR, func(r int32) bool { return lost(r) == LostAll })
 	next.LeaderEpoch, next.PartitionEpoch = old.LeaderEpoch, old.PartitionEpoch
-	if next.Leader != old.Leader || slices.ContainsFunc(old.Replicas, func(r int32) bool { return !slices.Contains(next.Replicas, r) }) {
+	if next.Leader != old.Leader || ReplicasLeft(old, &next) {
 		next.LeaderEpoch++
 	}
 	if next.Equal(old) {

@@ -66,8 +66,9 @@ func registered(t *testing.T) (*Uplink, *fakeController) {
 	t.Helper()
 	f := &fakeController{}
 	f.img, _, _ = meta.Empty().With([]meta.Record{meta.ClusterRecord{ID: "c"}})
-	u := New(f, f, plan.Env{Random: new(ones), Schema: anySchema{}, Partitions: 2, Replication: 1})
-	epoch, err := u.Register(t.Context(), plan.Registration{ID: 4, Incarnation: meta.UUID{1}, Dirs: []meta.UUID{{2}}, Voter: &meta.Controller{ID: 4}})
+	env := plan.Env{Random: new(ones), Schema: anySchema{}, Partitions: 2, Replication: 1}
+	u := New(Config{Node: 4, Desk: NewDesk(f, nil, env), Follower: f})
+	epoch, err := u.Register(t.Context(), plan.Registration{ID: 4, ClusterID: "c", Incarnation: meta.UUID{1}, Dirs: []meta.UUID{{2}}, Voter: &meta.Controller{ID: 4}}, true)
 	if err != nil || epoch != u.Epoch() || !f.img.Broker(4).Active() || f.img.Controller(4) == nil {
 		t.Fatalf("epoch %d, %v", epoch, err)
 	}

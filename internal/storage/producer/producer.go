@@ -133,6 +133,9 @@ type Table struct {
 	ongoing []txn // by first offset
 	ended   []txn // by first offset
 	update  Update
+
+	guards    map[int64]*guard // by producer id
+	lastGuard uint64
 }
 
 // NewTable makes an empty table.
@@ -141,8 +144,8 @@ func NewTable() *Table { return &Table{entries: map[int64]*entry{}} }
 // Len is the number of producers.
 func (t *Table) Len() int { return len(t.entries) }
 
-// Clear forgets everything.
-func (t *Table) Clear() { *t = Table{entries: map[int64]*entry{}} }
+// Clear forgets everything; guards that were given before count no more.
+func (t *Table) Clear() { *t = Table{entries: map[int64]*entry{}, lastGuard: t.lastGuard} }
 
 // Duplicate finds the batch that v repeats.
 func (t *Table) Duplicate(v batch.View) (Meta, bool) {
@@ -165,7 +168,8 @@ type Update struct {
 	t         *Table
 	origin    Origin
 	txnVer    int16
-	fromZero  bool
+	guarded   bool
+	guard     uint64
 	pending   []pending
 	started   []txn
 	completed []Completed
@@ -174,13 +178,22 @@ type Update struct {
 type pending struct {
 	pid int64
 	e   entry
+	txn bool // wrote in a transaction, or ended one
 }
 
-// Prepare begins an update. txnVersion counts for markers only; with fromZero
-// a producer without batches must start at sequence 0.
-func (t *Table) Prepare(origin Origin, txnVersion int16, fromZero bool) *Update {
+// Rules are what an append brings along.
+type Rules struct {
+	Origin     Origin
+	TxnVersion int16 // of a marker
+	// Guarded asks for a guard (see Begin) with a transaction's first batch.
+	Guarded bool
+	Guard   uint64
+}
+
+// Prepare begins an update.
+func (t *Table) Prepare(r Rules) *Update {
 	u := &t.update
-	*u = Update{t: t, origin: origin, txnVer: txnVersion, fromZero: fromZero,
+	*u = Update{t: t, origin: r.Origin, txnVer: r.TxnVersion, guarded: r.Guarded, guard: r.Guard,
 		pending: u.pending[:0], started: u.started[:0], completed: u.completed[:0]}
 	return u
 }
@@ -191,8 +204,11 @@ func (u *Update) Add(v batch.View) error {
 	if !v.HasProducerID() {
 		return nil
 	}
-	e := u.entry(v.ProducerID())
+	p := u.entry(v.ProducerID())
+	e := &p.e
 	epoch := v.ProducerEpoch()
+	transactional := v.Attributes().Transactional()
+	p.txn = p.txn || transactional
 	if v.Attributes().Control() {
 		m, ok := ParseMarker(v)
 		if !ok {
@@ -203,12 +219,16 @@ func (u *Update) Add(v batch.View) error {
 	if epoch < e.epoch && u.origin != Replication {
 		return ErrInvalidProducerEpoch
 	}
-	if u.origin == Client {
-		if err := u.checkSequence(e, epoch, v.BaseSequence()); err != nil {
+	if transactional && u.origin != Replication {
+		if err := u.checkGuard(p.pid, e, epoch); err != nil {
 			return err
 		}
 	}
-	transactional := v.Attributes().Transactional()
+	if u.origin == Client {
+		if err := u.checkSequence(p.pid, e, epoch, v.BaseSequence()); err != nil {
+			return err
+		}
+	}
 	if e.txnFirst >= 0 && !transactional && u.origin != Replication {
 		return ErrInvalidTxnState
 	}
@@ -221,22 +241,23 @@ func (u *Update) Add(v batch.View) error {
 	return nil
 }
 
-func (u *Update) entry(pid int64) *entry {
+func (u *Update) entry(pid int64) *pending {
 	for i := range u.pending {
 		if u.pending[i].pid == pid {
-			return &u.pending[i].e
+			return &u.pending[i]
 		}
 	}
 	e := newEntry()
 	if old := u.t.entries[pid]; old != nil {
 		e = *old
 	}
-	u.pending = append(u.pending, pending{pid, e})
-	return &u.pending[len(u.pending)-1].e
+	u.pending = append(u.pending, pending{pid: pid, e: e})
+	return &u.pending[len(u.pending)-1]
 }
 
-func (u *Update) checkSequence(e *entry, epoch int16, first int32) error {
-	if u.fromZero && first != 0 && e.n == 0 {
+func (u *Update) checkSequence(pid int64, e *entry, epoch int16, first int32) error {
+	lowest, fromZero := u.lowest(pid)
+	if fromZero && first != 0 && e.n == 0 || first > lowest && len(u.started) == 0 {
 		return ErrOutOfOrderSequence
 	}
 	if e.epoch == batch.NoEpoch {
@@ -296,6 +317,9 @@ func (t *Table) Apply(u *Update, ended func(c Completed, stable int64)) {
 		} else {
 			e := p.e
 			t.entries[p.pid] = &e
+		}
+		if p.txn && t.guards != nil {
+			delete(t.guards, p.pid)
 		}
 	}
 	for _, s := range u.started {
@@ -374,6 +398,11 @@ func (t *Table) Expire(now, age int64) {
 	for pid, e := range t.entries {
 		if e.txnFirst < 0 && now-e.lastTimestamp >= age {
 			delete(t.entries, pid)
+		}
+	}
+	for pid, g := range t.guards {
+		if now-g.since >= age {
+			delete(t.guards, pid)
 		}
 	}
 }

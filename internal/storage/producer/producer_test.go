@@ -29,7 +29,7 @@ func data(t testing.TB, pid int64, epoch int16, seq int32, n int, offset int64, 
 
 func take(t testing.TB, tab *Table, origin Origin, v batch.View) error {
 	t.Helper()
-	u := tab.Prepare(origin, 0, false)
+	u := tab.Prepare(Rules{Origin: origin})
 	if err := u.Add(v); err != nil {
 		return err
 	}
@@ -60,17 +60,143 @@ func TestOrigins(t *testing.T) {
 }
 
 // TestFromZero: with transactions of version 2 a producer without batches
-// starts at 0.
+// starts at 0, and while a guard is out nothing overtakes the first that asked.
 func TestFromZero(t *testing.T) {
 	t.Parallel()
 	tab := NewTable()
-	u := tab.Prepare(Client, 2, true)
+	g, err := tab.Begin(1, 0, 5, true, 0)
+	if err != nil || g == 0 {
+		t.Fatal(g, err)
+	}
+	rules := Rules{Origin: Client, Guarded: true, Guard: g}
+	u := tab.Prepare(rules)
 	if err := u.Add(data(t, 1, 0, 5, 1, 0, true)); !errors.Is(err, ErrOutOfOrderSequence) {
 		t.Fatal(err)
 	}
-	u = tab.Prepare(Client, 2, true)
+	u = tab.Prepare(rules)
 	if err := u.Add(data(t, 1, 0, 0, 1, 0, true)); err != nil {
 		t.Fatal(err)
+	}
+	tab = NewTable()
+	g, _ = tab.Begin(1, 0, 7, false, 0)
+	if h, _ := tab.Begin(1, 0, 3, false, 0); h != g {
+		t.Fatal("two guards for one verification")
+	}
+	u = tab.Prepare(Rules{Origin: Client, Guarded: true, Guard: g})
+	if err := u.Add(data(t, 1, 0, 7, 1, 0, true)); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Fatal(err)
+	}
+}
+
+func marker(t testing.TB, pid int64, epoch int16, coordinator int32, offset int64) batch.View {
+	t.Helper()
+	v := batch.EndTxnMarker(batch.Abort, 2000, pid, epoch, coordinator)
+	v.SetBaseOffset(offset)
+	return v
+}
+
+// TestGuard: the first batch of a transaction needs the guard that was taken
+// before, and a marker in between takes it away.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	for _, origin := range []Origin{Client, Coordinator} {
+		tab := NewTable()
+		seq := int32(0)
+		add := func(g uint64, v batch.View) error {
+			u := tab.Prepare(Rules{Origin: origin, Guarded: true, Guard: g, TxnVersion: 2})
+			if err := u.Add(v); err != nil {
+				return err
+			}
+			tab.Apply(u, nil)
+			return nil
+		}
+		first := func(epoch int16) batch.View {
+			if origin == Coordinator {
+				return data(t, 1, epoch, batch.NoSequence, 1, 0, true)
+			}
+			return data(t, 1, epoch, seq, 1, 0, true)
+		}
+		if err := add(0, first(0)); !errors.Is(err, ErrInvalidTxnState) {
+			t.Fatal(err)
+		}
+		g, _ := tab.Begin(1, 0, 0, true, 0)
+		if err := add(g+1, first(0)); !errors.Is(err, ErrInvalidTxnState) {
+			t.Fatal(err)
+		}
+		if err := add(g, first(0)); err != nil {
+			t.Fatal(err)
+		}
+		seq = 1
+		if h, err := tab.Begin(1, 0, 1, true, 0); h != 0 || err != nil {
+			t.Fatal("an open transaction needs no guard", h, err)
+		}
+		if err := add(0, first(0)); err != nil {
+			t.Fatal(err)
+		}
+		if err := add(0, marker(t, 1, 1, 4, 9)); err != nil {
+			t.Fatal(err)
+		}
+		// The next transaction asks, and is aborted before the answer.
+		seq = 0
+		h, err := tab.Begin(1, 1, 0, true, 0)
+		if h == 0 || h == g || err != nil {
+			t.Fatal(h, err)
+		}
+		if err := add(0, marker(t, 1, 2, 4, 10)); err != nil {
+			t.Fatal(err)
+		}
+		if err := add(h, first(1)); !errors.Is(err, ErrInvalidProducerEpoch) {
+			t.Fatal(err)
+		}
+		if err := add(h, first(2)); !errors.Is(err, ErrInvalidTxnState) {
+			t.Fatal(err)
+		}
+		if _, err := tab.Begin(1, 1, 0, true, 0); !errors.Is(err, ErrInvalidProducerEpoch) {
+			t.Fatal(err)
+		}
+		tab.Begin(5, 0, 0, true, 0)
+		tab.Expire(100, 50)
+		if len(tab.guards) != 0 {
+			t.Fatal("a guard stays for ever")
+		}
+	}
+}
+
+// TestMarkers: from version 2 on a marker's epoch is above that of the records,
+// or repeats a marker; before, it is the same. An older coordinator is refused.
+func TestMarkers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		version, epoch int16
+		coordinator    int32
+		open           bool
+		want           error
+	}{
+		{0, 3, 7, true, nil}, {0, 4, 7, true, nil}, {0, 2, 7, true, ErrInvalidProducerEpoch},
+		{2, 3, 7, true, ErrInvalidProducerEpoch}, {2, 4, 7, true, nil}, {2, 2, 7, true, ErrInvalidProducerEpoch},
+		{2, 3, 7, false, nil}, {0, 3, 7, false, nil},
+		{2, 4, 6, true, ErrCoordinatorFenced}, {0, 3, 6, false, ErrCoordinatorFenced},
+	} {
+		tab := NewTable()
+		if err := take(t, tab, Client, data(t, 1, 2, 0, 1, 0, true)); err != nil {
+			t.Fatal(err)
+		}
+		if err := take(t, tab, Coordinator, marker(t, 1, 3, 7, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if c.open {
+			if err := take(t, tab, Client, data(t, 1, 3, 0, 1, 2, true)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u := tab.Prepare(Rules{Origin: Coordinator, TxnVersion: c.version})
+		if err := u.Add(marker(t, 1, c.epoch, c.coordinator, 3)); !errors.Is(err, c.want) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		u = tab.Prepare(Rules{Origin: Replication})
+		if err := u.Add(marker(t, 1, c.epoch, c.coordinator, 3)); err != nil {
+			t.Errorf("%+v replicated: %v", c, err)
+		}
 	}
 }
 
@@ -79,7 +205,7 @@ func TestFromZero(t *testing.T) {
 func TestOneAppend(t *testing.T) {
 	t.Parallel()
 	tab := NewTable()
-	u := tab.Prepare(Client, 0, false)
+	u := tab.Prepare(Rules{Origin: Client})
 	if err := u.Add(data(t, 1, 0, 0, 2, 0, false)); err != nil {
 		t.Fatal(err)
 	}

@@ -338,9 +338,9 @@ var ErrStop = errStop
 
 // Recovered is what Recover found.
 type Recovered struct {
-	// Size is the file's size; Good is where the batches end, and Next the
-	// offset there. Bytes from Good on were no batches and lie above the
-	// durable point: they must be cut.
+	// Size is the file's size without the zeroes kept ahead; Good is where the
+	// batches end, and Next the offset there. Bytes from Good on were no
+	// batches and lie above the durable point: they must be cut.
 	Size, Good, Next int64
 	// Followed: whole batches lie behind Good all the same.
 	Followed bool
@@ -351,9 +351,10 @@ type Recovered struct {
 // Recover reads and checks the whole file, making indexes and largest
 // timestamp anew, and visits each batch in order. Bad bytes where offsets
 // below durable should be are noted as damage and stepped over; the first bad
-// byte above ends the walk. Doubt is not asked: what the log knows comes from
-// visits. Rebuild asks it.
-func (s *Segment) Recover(durable int64, visit func(pos int64, v batch.View) error) (Recovered, error) {
+// byte above ends the walk. until is where the next segment begins, MaxInt64
+// when there is none. Doubt is not asked: what the log knows comes from visits.
+// Rebuild asks it.
+func (s *Segment) Recover(durable, until int64, visit func(pos int64, v batch.View) error) (Recovered, error) {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
 	h, err := s.File()
@@ -365,10 +366,16 @@ func (s *Segment) Recover(durable int64, visit func(pos int64, v batch.View) err
 	if err != nil {
 		return Recovered{}, err
 	}
-	return s.recoverLocked(h, size, math.MaxInt64, durable, visit)
+	kept := min(durable, until)
+	if until < math.MaxInt64 && !s.cfg.Dense {
+		kept = 0 // what is missing before the next segment may never have been
+	}
+	return s.recoverLocked(h, size, math.MaxInt64, durable, kept, visit)
 }
 
-func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit func(int64, batch.View) error) (Recovered, error) {
+// recoverLocked walks the first size bytes. Zeroes behind offset kept are
+// those kept ahead of the end.
+func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable, kept int64, visit func(int64, batch.View) error) (Recovered, error) {
 	x, t := index.NewOffset(s.base), index.NewTime(s.base)
 	latest := index.TimeEntry{Timestamp: -1, Offset: s.base}
 	r := Recovered{Size: size, Good: size, Next: s.base}
@@ -376,11 +383,15 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit 
 	first, since := int64(-2), int64(0)
 	path := s.Path(LogSuffix)
 	pos := int64(0)
+	content, err := lastContent(h, size)
+	if err != nil {
+		return r, err
+	}
 	for pos < size {
 		end, reason, err := Walk(h, pos, size, r.Next, true, func(p int64, v batch.View) error {
 			gap := v.BaseOffset() > r.Next
 			if v.LastOffset()-s.base > math.MaxInt32 || v.NextOffset() > maxNext ||
-				gap && s.cfg.Dense && p+int64(v.Size()) == size {
+				gap && s.cfg.Dense && p+int64(v.Size()) >= content {
 				return errOffsetTooFar
 			}
 			if visit == nil {
@@ -415,6 +426,10 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit 
 		if reason == "" {
 			break
 		}
+		if end >= content && r.Next >= kept {
+			r.Size, r.Good = end, end
+			break
+		}
 		q, base, found, err := Resync(h, end+1, size, r.Next, s.base+math.MaxInt32)
 		if err != nil {
 			return r, err
@@ -437,6 +452,9 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable int64, visit 
 	s.offsets.Store(x)
 	s.times.Store(t)
 	s.firstTime, s.sinceLast = first, 0
+	if r.Size < size {
+		s.zeroed = size
+	}
 	s.mu.Lock()
 	s.size, s.next, s.maxTime = r.Good, r.Next, latest
 	s.marks, s.markAt = nil, 0
@@ -467,7 +485,7 @@ func (s *Segment) rebuildLocked(path, reason string) error {
 	if next <= s.base {
 		next = math.MaxInt64 // not known yet
 	}
-	r, err := s.recoverLocked(h, size, next, math.MaxInt64, nil)
+	r, err := s.recoverLocked(h, size, next, math.MaxInt64, math.MaxInt64, nil)
 	if err != nil {
 		return err
 	}
@@ -523,7 +541,12 @@ func (s *Segment) Cut(size int64) error {
 		return err
 	}
 	defer h.Release()
-	if err := h.Truncate(size); err != nil {
+	s.wmu.Lock()
+	if err = h.Truncate(size); err == nil {
+		s.zeroed = 0
+	}
+	s.wmu.Unlock()
+	if err != nil {
 		return err
 	}
 	return s.Sync()
@@ -576,7 +599,7 @@ func (s *Segment) Measure() error {
 		return err
 	}
 	if bad != "" {
-		r, err := s.recoverLocked(h, size, math.MaxInt64, math.MaxInt64, nil)
+		r, err := s.recoverLocked(h, size, math.MaxInt64, math.MaxInt64, math.MaxInt64, nil)
 		if err != nil {
 			return err
 		}

@@ -129,6 +129,7 @@ type Segment struct {
 	sinceLast int64      // bytes since the last index entry
 	firstTime int64      // of the first batch; unknown when < -1
 	active    bool       // takes appends: the indexes stay in memory
+	zeroed    int64      // the file may reach up to here, zeroes behind the end; see ahead.go
 	created   time.Time
 
 	offsets atomic.Pointer[index.Offset] // nil: in the file
@@ -329,11 +330,16 @@ func (s *Segment) File() (*Handle, error) {
 // Append writes b, the bytes of vs one after the other, at the end. The
 // offsets are stamped. On an error nothing is changed but, perhaps, bytes past
 // the end, which Undo removes. h is the open log file.
-func (s *Segment) Append(h vfs.File, b []byte, vs []batch.View) error {
+//
+// The file is kept ahead.Bytes longer than its content, at most; see ahead.go.
+func (s *Segment) Append(h vfs.File, b []byte, vs []batch.View, ahead Ahead) error {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
 	pos, _ := s.Tail()
 	if _, err := h.WriteAt(b, pos); err != nil {
+		return err
+	}
+	if err := s.zeroAhead(h, pos+int64(len(b)), ahead); err != nil {
 		return err
 	}
 	offsets, times := s.offsets.Load(), s.times.Load()
@@ -365,8 +371,14 @@ func (s *Segment) Append(h vfs.File, b []byte, vs []batch.View) error {
 
 // Undo removes what a failed Append may have left past the end.
 func (s *Segment) Undo(h vfs.File) error {
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
 	size, _ := s.Tail()
-	return h.Truncate(size)
+	if err := h.Truncate(size); err != nil {
+		return err
+	}
+	s.zeroed = 0
+	return nil
 }
 
 // IndexFull says that another append might not fit the indexes.
@@ -495,6 +507,7 @@ func (s *Segment) Truncate(offset int64) (size, next int64, err error) {
 	if err := h.Truncate(pos); err != nil {
 		return 0, 0, err
 	}
+	s.zeroed = 0
 	if err := s.cutLocked(h, pos, base); err != nil {
 		return 0, 0, err
 	}
@@ -728,6 +741,10 @@ func (s *Segment) Seal() error {
 	}
 	h, err := s.File()
 	if err != nil {
+		return err
+	}
+	if err = s.trimLocked(h); err != nil {
+		h.Release()
 		return err
 	}
 	err = h.Datasync()

@@ -33,6 +33,23 @@ func (g *Group) CheckCommit(now time.Time, id string, instance *string, generati
 	return nil
 }
 
+// CheckTxnCommit says whether a member may commit offsets within a transaction.
+// Old clients name neither member nor generation, and a rebalance that is under
+// way does not matter: the transaction's own end decides. The session is not
+// renewed.
+func (g *Group) CheckTxnCommit(id string, instance *string, generation int32) error {
+	if generation < 0 && (g.state == Empty || id == "" && instance == nil) {
+		return nil
+	}
+	if err := g.check(id, instance); err != nil {
+		return err
+	}
+	if generation != g.generation {
+		return kerr.IllegalGeneration
+	}
+	return nil
+}
+
 // CheckDelete says whether the group may be deleted.
 func (g *Group) CheckDelete() error {
 	if g.state != Empty {

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/cli/kafka"
+)
+
+// clusterView is a cluster as a client can see it: put together from several
+// answers, so parts of it may be a moment apart.
+type clusterView struct {
+	ID         string
+	Controller int32
+	Voters     []int32
+	Observers  []int32
+	Brokers    []brokerView // by id
+	Partitions []partitionView
+	Moving     map[tp]kmsg.ListPartitionReassignmentsResponseTopicPartition
+	logs       map[tp]map[int32]logView // what brokers say they have
+	silent     map[int32]error          // brokers that do not answer
+}
+
+type brokerView struct {
+	ID      int32
+	Address string
+	Rack    string
+	Fenced  bool
+}
+
+type partitionView struct {
+	tp
+	Leader        int32
+	Replicas, ISR []int32
+	Offline       []int32 // whose directory or broker is gone
+	Bytes         int64   // of the largest replica that was told
+}
+
+// tp names a partition.
+type tp struct {
+	Topic string
+	Index int32
+}
+
+func (p tp) String() string { return fmt.Sprintf("%s-%d", p.Topic, p.Index) }
+
+// logView is one replica's log.
+type logView struct{ bytes, lag int64 }
+
+// brokerPatience bounds how long one broker may keep a view waiting.
+const brokerPatience = 3 * time.Second
+
+// connected runs do with a connection.
+func (c *client) connected(ctx context.Context, do func(context.Context, *kgo.Client, *kadm.Client) error) error {
+	cl, err := c.kgo()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	return c.inWords(do(ctx, cl, kadm.NewClient(cl)))
+}
+
+func viewCluster(ctx context.Context, cl *kgo.Client, adm *kadm.Client) (*clusterView, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*patience)
+	defer cancel()
+	v := &clusterView{logs: map[tp]map[int32]logView{}, silent: map[int32]error{}}
+	md, err := adm.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v.ID, v.Controller = md.Cluster, md.Controller
+	v.askBrokers(ctx, cl, md)
+	v.askQuorum(ctx, cl)
+	if v.Moving, err = kafka.Reassignments(ctx, cl, func(topic string, i int32) tp { return tp{topic, i} }); err != nil {
+		return nil, err
+	}
+	v.askLogs(ctx, cl)
+	for _, t := range md.Topics.Sorted() {
+		for _, p := range t.Partitions.Sorted() {
+			pv := partitionView{tp: tp{t.Topic, p.Partition}, Leader: p.Leader, Replicas: p.Replicas, ISR: p.ISR, Offline: p.OfflineReplicas}
+			for _, l := range v.logs[pv.tp] {
+				pv.Bytes = max(pv.Bytes, l.bytes)
+			}
+			v.Partitions = append(v.Partitions, pv)
+		}
+	}
+	return v, nil
+}
+
+// askBrokers learns of brokers that are registered, fenced ones too where the
+// cluster tells them.
+func (v *clusterView) askBrokers(ctx context.Context, cl *kgo.Client, md kadm.Metadata) {
+	req := kmsg.NewPtrDescribeClusterRequest()
+	req.IncludeFencedBrokers = true
+	resp, err := req.RequestWith(ctx, cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if err != nil { // an old cluster
+		for _, b := range md.Brokers {
+			v.Brokers = append(v.Brokers, brokerView{b.NodeID, fmt.Sprintf("%s:%d", b.Host, b.Port), deref(b.Rack), false})
+		}
+	} else {
+		for _, b := range resp.Brokers {
+			v.Brokers = append(v.Brokers, brokerView{b.NodeID, fmt.Sprintf("%s:%d", b.Host, b.Port), deref(b.Rack), b.IsFenced})
+		}
+	}
+	slices.SortFunc(v.Brokers, func(a, b brokerView) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func (v *clusterView) askQuorum(ctx context.Context, cl *kgo.Client) {
+	req := kmsg.NewPtrDescribeQuorumRequest()
+	t := kmsg.NewDescribeQuorumRequestTopic()
+	t.Topic = "__cluster_metadata"
+	t.Partitions = append(t.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil || len(resp.Topics) == 0 || len(resp.Topics[0].Partitions) == 0 {
+		return // nice to know, no more
+	}
+	p := resp.Topics[0].Partitions[0]
+	if kerr.ErrorForCode(p.ErrorCode) == nil && p.LeaderID >= 0 {
+		v.Controller = p.LeaderID
+	}
+	for _, r := range p.CurrentVoters {
+		v.Voters = append(v.Voters, r.ReplicaID)
+	}
+	for _, r := range p.Observers {
+		v.Observers = append(v.Observers, r.ReplicaID)
+	}
+	slices.Sort(v.Voters)
+	slices.Sort(v.Observers)
+}
+
+// askLogs asks every broker that is up for its logs, all at once.
+func (v *clusterView) askLogs(ctx context.Context, cl *kgo.Client) {
+	var mu sync.Mutex // guards v.logs and v.silent
+	var wg sync.WaitGroup
+	for _, b := range v.Brokers {
+		if b.Fenced {
+			continue
+		}
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, brokerPatience)
+			defer cancel()
+			raw, err := cl.Broker(int(b.ID)).Request(ctx, kmsg.NewPtrDescribeLogDirsRequest())
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				v.silent[b.ID] = err
+				return
+			}
+			for _, d := range raw.(*kmsg.DescribeLogDirsResponse).Dirs {
+				for _, t := range d.Topics {
+					for _, p := range t.Partitions {
+						if p.IsFuture {
+							continue
+						}
+						at := tp{t.Topic, p.Partition}
+						if v.logs[at] == nil {
+							v.logs[at] = map[int32]logView{}
+						}
+						v.logs[at][b.ID] = logView{p.Size, p.OffsetLag}
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (v *clusterView) broker(id int32) (brokerView, bool) {
+	for _, b := range v.Brokers {
+		if b.ID == id {
+			return b, true
+		}
+	}
+	return brokerView{}, false
+}
+
+// whyBehind says why replica r of p is not in sync.
+func (v *clusterView) whyBehind(p partitionView, r int32) string {
+	b, known := v.broker(r)
+	switch {
+	case !known:
+		return fmt.Sprintf("broker %d is not registered", r)
+	case b.Fenced:
+		return fmt.Sprintf("broker %d is down", r)
+	case v.silent[r] != nil:
+		return fmt.Sprintf("broker %d does not answer", r)
+	case slices.Contains(p.Offline, r):
+		return fmt.Sprintf("the log directory on broker %d failed", r)
+	}
+	l, told := v.logs[p.tp][r]
+	adding := slices.Contains(v.Moving[p.tp].AddingReplicas, r)
+	switch {
+	case !told && adding:
+		return fmt.Sprintf("broker %d was just added", r)
+	case !told:
+		return fmt.Sprintf("broker %d has no log of it yet", r)
+	}
+	doing := "catches up"
+	if adding {
+		doing = "is being filled"
+	}
+	if l.lag > 0 {
+		return fmt.Sprintf("broker %d %s, %d records behind", r, doing, l.lag)
+	}
+	if lead := v.logs[p.tp][p.Leader].bytes; lead > l.bytes {
+		return fmt.Sprintf("broker %d %s, %s behind", r, doing, sizeText(lead-l.bytes))
+	}
+	return fmt.Sprintf("broker %d %s", r, doing)
+}
+
+// factor is how many replicas p is to have.
+func (v *clusterView) factor(p partitionView) int {
+	return len(p.Replicas) - len(v.Moving[p.tp].AddingReplicas)
+}
+
+// missing are the replicas of p that are out of sync though they are to stay,
+// or to come.
+func missing(p partitionView) (out []int32) {
+	for _, r := range p.Replicas {
+		if !slices.Contains(p.ISR, r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// minInSync is min.insync.replicas of topics.
+func minInSync(ctx context.Context, adm *kadm.Client, topics map[string]bool) map[string]int {
+	out := map[string]int{}
+	if len(topics) == 0 {
+		return out
+	}
+	confs, err := adm.DescribeTopicConfigs(ctx, slices.Sorted(maps.Keys(topics))...)
+	if err != nil && len(confs) == 0 {
+		return out
+	}
+	for _, c := range confs {
+		for _, s := range c.Configs {
+			if s.Key == "min.insync.replicas" && s.Value != nil {
+				var n int
+				if _, err := fmt.Sscan(*s.Value, &n); err == nil {
+					out[c.Name] = n
+				}
+			}
+		}
+	}
+	return out
+}
+
+// joinIDs is a list of ids for people.
+func joinIDs(ids []int32) string {
+	var b strings.Builder
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprint(&b, id)
+	}
+	return b.String()
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/internal/meta"
+)
+
+// Goal: brokers of a cluster are let in, heard of, missed and let go. Method:
+// whole nodes over TCP, with disks in memory; what clients would ask goes
+// through a node's uplink.
+
+// startWhole starts node i to the end.
+func (v *voters) startWhole(i int, more ...string) {
+	v.t.Helper()
+	n := v.make(i, more...)
+	if n == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := n.Start(ctx); err != nil {
+		v.t.Errorf("node %d: %v", i+1, err)
+	}
+}
+
+func (v *voters) startAllWhole(more ...string) {
+	v.t.Helper()
+	done := make(chan struct{})
+	for i := range v.nodes {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			v.startWhole(i, more...)
+		}()
+	}
+	for range v.nodes {
+		<-done
+	}
+	if v.t.Failed() {
+		v.t.FailNow()
+	}
+}
+
+// inService is how many brokers may serve, by n's image.
+func inService(n *Node) (count int) {
+	for b := range n.Image().Brokers() {
+		if b.Active() {
+			count++
+		}
+	}
+	return count
+}
+
+func (v *voters) create(n *Node, name string, partitions int32, factor int16) *meta.Topic {
+	v.t.Helper()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Version = 7
+	rt := kmsg.NewCreateTopicsRequestTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = name, partitions, factor
+	req.Topics = append(req.Topics, rt)
+	ctx, cancel := context.WithTimeout(v.t.Context(), 10*time.Second)
+	defer cancel()
+	resp, err := n.uplink.Do(ctx, req)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if r := resp.(*kmsg.CreateTopicsResponse).Topics[0]; r.ErrorCode != 0 {
+		v.t.Fatalf("%s: %d %v", name, r.ErrorCode, r.ErrorMessage)
+	}
+	return n.Image().Topic(name)
+}
+
+func TestThreeBrokers(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 3)
+	defer v.close()
+	v.startAllWhole()
+	v.await("three brokers", func(n *Node) bool { return inService(n) == 3 })
+	for i, n := range v.nodes {
+		name := fmt.Sprintf("through-%d", i+1)
+		if topic := v.create(n, name, 6, 3); topic == nil || len(topic.Partition(0).ISR) != 3 {
+			t.Fatalf("%s is not in the image of the node it was created through", name)
+		}
+		// A block of producer ids comes from the controller, wherever that is.
+		if _, err := n.ids.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.await("all topics", func(n *Node) bool { return n.Image().TopicCount() == 3 })
+
+	// One that does not lead the quorum dies: what it led is led by others, well
+	// before its session ends.
+	lead := v.leader()
+	gone := (int(lead.live.Broker().NodeID)) % 3 // the next one, from 0
+	id := v.nodes[gone].live.Broker().NodeID
+	began := time.Now()
+	v.kill(gone)
+	v.await("leaders elsewhere", func(n *Node) bool { return inService(n) == 2 && leadsNothing(n.Image(), id) })
+	t.Logf("a dead broker's leaders moved within %v", time.Since(began).Round(time.Millisecond))
+
+	// It comes back, with a new incarnation and what it had.
+	v.startWhole(gone)
+	v.await("three brokers again", func(n *Node) bool { return inService(n) == 3 })
+
+	// Now the active controller itself.
+	gone = int(lead.live.Broker().NodeID) - 1
+	id = int32(gone + 1)
+	began = time.Now()
+	v.kill(gone)
+	v.await("leaders elsewhere", func(n *Node) bool { return inService(n) == 2 && leadsNothing(n.Image(), id) })
+	t.Logf("a dead controller's leaders moved within %v", time.Since(began).Round(time.Millisecond))
+	for _, n := range v.nodes {
+		if n != nil {
+			v.create(n, fmt.Sprintf("after-%d", n.live.Broker().NodeID), 2, 2)
+		}
+	}
+	v.startWhole(gone)
+	v.await("three brokers once more", func(n *Node) bool { return inService(n) == 3 })
+
+	// A clean stop: the leaders move before the node is gone.
+	last := v.nodes[gone]
+	v.nodes[gone] = nil
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	began = time.Now()
+	if err := last.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	t.Logf("a clean stop took %v", time.Since(began).Round(time.Millisecond))
+	v.await("leaders elsewhere", func(n *Node) bool { return inService(n) == 2 && leadsNothing(n.Image(), id) })
+}
+
+func leadsNothing(img *meta.Image, id int32) bool {
+	for topic := range img.Topics() {
+		for _, p := range topic.Partitions() {
+			if p.Leader == id {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package quorum
+
+import (
+	"fmt"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"gregor/internal/batch"
+)
+
+// A node that does not vote is fed: what it pulled goes the way of a leader's
+// message, so that there is one way into the log. Entries that were pulled are
+// committed, so every leader of their term or a later one has them, and a
+// message with them is one that such a leader could have sent.
+
+// Position is up to where this node knows the log to be committed. What lies
+// behind it may be taken back, where a node voted once.
+type Position struct {
+	Index, Term uint64
+	Next        int64 // the offset after it
+}
+
+func (n *Node) publishPosition() {
+	st := n.core.st
+	index := max(n.core.applied, st.floor.index)
+	term, _ := st.Term(index) // at or above the floor, so it is known
+	p := Position{index, term, st.next(index)}
+	if old := n.position.Load(); old == nil || *old != p {
+		n.position.Store(&p)
+	}
+}
+
+// Position is as of the last step of the loop.
+func (n *Node) Position() Position { return *n.position.Load() }
+
+// Follows tells whether this node has to pull: it does not vote, or votes and
+// has heard of no leader for two election timeouts (it may have been taken out
+// of the quorum meanwhile).
+func (n *Node) Follows() bool {
+	if !n.Membership().Self {
+		return true
+	}
+	since := n.leaderless.Load()
+	election := n.cfg.Tick * time.Duration(n.cfg.ElectionTicks)
+	return since != 0 && time.Since(time.Unix(0, since)) > 2*election
+}
+
+// Feed takes the batches of an answer. It returns when they are in the log (or
+// were refused by Raft, which the position shows), with an error when they do
+// not continue it.
+func (n *Node) Feed(a PullAnswer) error {
+	if a.Leader != nil {
+		n.told.Store(a.Leader)
+	}
+	var entries []*pb.Entry
+	for b := a.Bytes; len(b) > 0; {
+		v, rest, err := batch.Next(b)
+		if err != nil {
+			return fmt.Errorf("pulled entries: %w", err)
+		}
+		e, err := decodeEntry(v)
+		if err != nil {
+			return fmt.Errorf("pulled entry at offset %d: %w", v.BaseOffset(), err)
+		}
+		if len(entries) == 0 {
+			p := n.Position()
+			if e.GetIndex() != p.Index+1 || v.BaseOffset() != p.Next || e.GetTerm() < p.Term {
+				return fmt.Errorf("pulled entry %d at offset %d of term %d does not follow entry %d, which ends at %d and is of term %d",
+					e.GetIndex(), v.BaseOffset(), e.GetTerm(), p.Index, p.Next, p.Term)
+			}
+		} else if last := entries[len(entries)-1]; e.GetIndex() != last.GetIndex()+1 {
+			return fmt.Errorf("pulled entry %d comes after entry %d", e.GetIndex(), last.GetIndex())
+		}
+		entries = append(entries, e)
+		b = rest
+	}
+	return n.through(func() error { return n.core.feed(a, entries) })
+}
+
+// FeedSnapshot takes a snapshot that was pulled.
+func (n *Node) FeedSnapshot(a PullAnswer, data []byte) error {
+	return n.through(func() error { return n.core.feedSnapshot(a.Term, data) })
+}
+
+// through has f done on the loop, with what follows from it, and waits.
+func (n *Node) through(f func() error) error {
+	got := make(chan error, 1)
+	err := n.do(func() {
+		err := f()
+		n.after = append(n.after, func() { got <- err })
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-got:
+		return err
+	case <-n.done:
+		return ErrStopped
+	}
+}
+
+// feed steps a message as the leader of a.Term would have sent it.
+func (c *core) feed(a PullAnswer, entries []*pb.Entry) error {
+	if a.Term < c.rn.BasicStatus().GetTerm() && len(entries) > 0 {
+		return fmt.Errorf("the source is in term %d, this node was told of term %d", a.Term, c.rn.BasicStatus().GetTerm())
+	}
+	from := c.id ^ 1 // some node: who leads is not known
+	if a.Leader != nil {
+		from = a.Leader.RaftID()
+	}
+	if len(entries) > 0 && from != c.id {
+		before := entries[0].GetIndex() - 1
+		term, err := c.st.Term(before)
+		if err != nil {
+			return err
+		}
+		_ = c.rn.Step(&pb.Message{ // Raft's refusals show in the position
+			Type: pb.MsgApp.Enum(), From: new(from), To: new(c.id), Term: new(a.Term),
+			Index: new(before), LogTerm: new(term), Entries: entries, Commit: new(entries[len(entries)-1].GetIndex()),
+		})
+	}
+	if !c.leading && !c.follower {
+		c.announce, c.follower = false, true
+		c.hooks.following()
+	}
+	return nil
+}
+
+// feedSnapshot installs a pulled snapshot. Raft refuses one that does not name
+// this node, so such a one is put in the place of everything, and Raft's part
+// begins anew after it.
+func (c *core) feedSnapshot(term uint64, data []byte) error {
+	m, _, err := decodeSnapshot("pulled snapshot", data)
+	if err != nil {
+		return err
+	}
+	if m.index <= c.applied {
+		return nil // it came here by itself meanwhile
+	}
+	if t, err := c.st.Term(m.index); err == nil && t == m.term {
+		// The log has it all, only not known to be committed.
+		_ = c.rn.Step(&pb.Message{Type: pb.MsgApp.Enum(), From: new(c.id ^ 1), To: new(c.id), Term: new(max(term, c.rn.BasicStatus().GetTerm())),
+			Index: new(m.index), LogTerm: new(m.term), Commit: new(m.index)})
+		return nil
+	}
+	p := &pb.Snapshot{Data: data, Metadata: &pb.SnapshotMetadata{ConfState: m.conf, Index: new(m.index), Term: new(m.term)}}
+	h := c.st.state.hard
+	if st := c.rn.BasicStatus(); st.RaftState == raft.StateLeader || st.GetTerm() > max(term, m.term) {
+		return fmt.Errorf("a snapshot of term %d at a node in term %d", max(term, m.term), st.GetTerm())
+	}
+	if t := max(term, m.term); t > h.term {
+		if err := c.st.state.save(t, 0, h.commit); err != nil {
+			return err
+		}
+	}
+	if err := c.install(p); err != nil {
+		return err
+	}
+	return c.startRaft()
+}
