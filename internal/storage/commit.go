@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"time"
 
 	"gregor/internal/storage/segment"
@@ -20,8 +21,9 @@ import (
 //	append a ──┐                ┌ append b, c, d ┐
 //	           └─ commit {a} ───┴────────────────┴─ commit {b, c, d} ──
 //
-// One dirty file is fdatasynced; several are made durable by one syncfs of the
-// file system, whose cost hardly grows with their number (docs/adr/0021).
+// One dirty file is fdatasynced, and so are a few with new names; several are
+// made durable by one syncfs of the file system, whose cost hardly grows with
+// their number (docs/adr/0021).
 
 // foreignMax is the number of appends to logs that are not durable, since the
 // last syncfs, above which a few durable files are synced one by one: syncfs
@@ -190,10 +192,11 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 			dirs++
 		}
 	}
-	single := files+2*dirs <= 1
-	if !single && files+2*dirs <= 4 && d.foreign.Load() > foreignMax {
-		single = true
-	}
+	// New names are rare, so a few of them are synced one by one: the first
+	// sync commits the file system's journal for all, and nothing waits for what
+	// other programs have written.
+	acts := files + 2*dirs
+	single := acts <= 1 || acts <= 4 && (dirs > 0 || d.foreign.Load() > foreignMax)
 	for i := range jobs {
 		if jobs[i].epochs {
 			// Before the sync of the batches that are its first. Where it fails
@@ -250,13 +253,34 @@ func (d *Dir) syncEach(j *commitJob) error {
 	if !j.dirs {
 		return nil
 	}
-	j.log.mu.Lock()
-	path := j.log.path
-	j.log.mu.Unlock()
+	path := j.log.dirPath()
+	if j.log.isNew.Load() {
+		if err := d.syncFile(filepath.Join(path, partitionMetaName)); err != nil {
+			return err
+		}
+	}
 	for _, p := range []string{path, d.path} {
 		if err := d.fs.SyncDir(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("sync %s: %w", p, err)
 		}
+	}
+	return nil
+}
+
+func (d *Dir) syncFile(path string) error {
+	f, err := d.fs.OpenRW(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = f.Datasync()
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
 	}
 	return nil
 }

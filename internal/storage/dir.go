@@ -209,10 +209,7 @@ func (d *Dir) openMeta() error {
 		if d.meta.directoryID == ([16]byte{}) {
 			d.meta.directoryID = randomID()
 		}
-		if err := vfs.WriteFileAtomic(d.fs, path, d.meta.encode()); err != nil {
-			return err
-		}
-		return d.fs.SyncDir(filepath.Dir(d.path)) // the directory may be new itself
+		return vfs.WriteFileAtomic(d.fs, path, d.meta.encode())
 	}
 	if err != nil {
 		return err
