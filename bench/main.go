@@ -182,7 +182,7 @@ func main() {
 }
 
 func runAll(b *broker, round int, into map[string]result, note func(string)) {
-	if *warmGB > 0 {
+	if *warmGB > 0 && *loads != "startup" {
 		fillCache(*fill)
 		g := *gb
 		*gb = *warmGB
@@ -193,6 +193,9 @@ func runAll(b *broker, round int, into map[string]result, note func(string)) {
 		*gb = g
 	}
 	for _, w := range strings.Split(*loads, ",") {
+		if w == "startup" { // measured by up
+			continue
+		}
 		f, ok := workloads[w]
 		if !ok {
 			die("unknown workload %q", w)

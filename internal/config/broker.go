@@ -161,6 +161,8 @@ type Txn struct {
 	AbortCheck        time.Duration
 	ExpirationCheck   time.Duration
 	VerifyPartitions  bool
+	LoadBufferBytes   int
+	AddWait           time.Duration // how long a first write waits for the transaction before
 }
 
 // Quorum are the settings of the metadata log.
@@ -179,6 +181,10 @@ type Quorum struct {
 	LeaderCheck         time.Duration
 }
 
+// RackAwareSelector is the replica.selector.class that sends consumers to the
+// replica of their rack (KIP-392), by the name of Kafka's.
+const RackAwareSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+
 // Replica are the settings of followers.
 type Replica struct {
 	LagMax        time.Duration
@@ -188,6 +194,8 @@ type Replica struct {
 	FetchWait     time.Duration
 	FetchBackoff  time.Duration
 	Fetchers      int
+	SocketTimeout time.Duration
+	RackAware     bool // consumers are sent to the replica of their rack
 	// Moves between directories; 0 threads: one for each directory.
 	AlterDirThreads        int
 	AlterDirBytesPerSecond int64
@@ -486,6 +494,8 @@ func (s *Settings) coordinators(b *Broker) {
 		AbortCheck:        s.ms("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
 		ExpirationCheck:   s.ms("transaction.remove.expired.transaction.cleanup.interval.ms"),
 		VerifyPartitions:  s.flag("transaction.partition.verification.enable"),
+		LoadBufferBytes:   s.int("transaction.state.log.load.buffer.size"),
+		AddWait:           s.ms("add.partitions.to.txn.retry.backoff.max.ms"),
 	}
 }
 
@@ -515,6 +525,8 @@ func (s *Settings) replica(b *Broker) {
 		FetchWait:     s.ms("replica.fetch.wait.max.ms"),
 		FetchBackoff:  s.ms("replica.fetch.backoff.ms"),
 		Fetchers:      s.int("num.replica.fetchers"),
+		SocketTimeout: s.ms("replica.socket.timeout.ms"),
+		RackAware:     s.text("replica.selector.class") == RackAwareSelector,
 
 		AlterDirThreads:        s.int("num.replica.alter.log.dirs.threads"),
 		AlterDirBytesPerSecond: s.long("replica.alter.log.dirs.io.max.bytes.per.second"),

@@ -194,6 +194,8 @@ func (n *Node) register(ctx context.Context) error {
 		return err
 	}
 	n.raiser.start(n.uplink)
+	n.raiser.isr.start(n.uplink, n.table)
+	n.table.Registered(epoch)
 	n.flushRecovered()
 	n.startMembership(ready)
 	return nil
@@ -356,6 +358,7 @@ func (m *membership) refused(ctx context.Context, err error) {
 	for _, d := range n.dirs {
 		d.SetBrokerEpoch(epoch)
 	}
+	n.table.Registered(epoch)
 }
 
 // leave hands over what this broker leads, for at most as long as ctx and the

@@ -18,6 +18,8 @@ import (
 	"gregor/internal/config"
 	"gregor/internal/coord"
 	"gregor/internal/coord/group"
+	"gregor/internal/coord/markers"
+	"gregor/internal/coord/txn"
 	"gregor/internal/meta"
 	"gregor/internal/meta/controller"
 	"gregor/internal/meta/uplink"
@@ -32,6 +34,7 @@ import (
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
 	"gregor/internal/wire"
+	"gregor/internal/wire/peer"
 )
 
 // Config is what a node is made of.
@@ -86,8 +89,15 @@ type Node struct {
 
 	table  *replica.Table
 	groups *coord.Runtime[*group.Shard]
+	txns   *coord.Runtime[*txn.Shard]
 	topics *creator
 	image  atomic.Pointer[meta.Image]
+
+	// What ends transactions: markers carries orders to markerAPI here, or over
+	// peers to other brokers.
+	markers   *markers.Loop
+	markerAPI *api.Markers
+	peers     *peer.Pool
 
 	memory *api.Memory
 
@@ -124,6 +134,7 @@ const (
 	logAPI        = "api"
 	logCleaner    = "cleaner"
 	logClients    = "clients"
+	logReplica    = "replica"
 )
 
 // New makes a node that has touched nothing yet.
@@ -136,7 +147,7 @@ func New(cfg Config) *Node {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients, logReplica)
 	n.log = n.logs.Logger(logNode)
 	n.image.Store(meta.Empty())
 	n.formerLeader.Store(-1)
@@ -281,8 +292,15 @@ func (n *Node) stopServing(ctx context.Context) {
 	if n.topics != nil {
 		n.topics.close()
 	}
+	if n.markers != nil {
+		n.markers.Close()
+		n.txns.Close()
+	}
 	if n.groups != nil {
 		n.groups.Close()
+	}
+	if n.peers != nil {
+		n.peers.Close()
 	}
 	if n.raiser != nil {
 		n.raiser.close()

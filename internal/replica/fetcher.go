@@ -196,7 +196,9 @@ func (f *fetcher) ask(x *followed) {
 
 // later takes the partition out of the session for a while.
 func (f *fetcher) later(x *followed, now time.Time) {
-	x.failures++
+	if x.failures++; x.failures > 3 {
+		x.p.fails.Store(true)
+	}
 	if x.inSession {
 		x.inSession = false
 		f.forgotten = append(f.forgotten, x.id)
@@ -395,6 +397,9 @@ func (f *fetcher) apply(x *followed, part *FetchedPartition, now time.Time) {
 	switch {
 	case err == nil:
 		x.failures = 0
+		if p.fails.Load() {
+			p.fails.Store(false)
+		}
 	case errors.Is(err, errNotFollowing):
 		f.drop(x)
 	case errors.Is(err, errBadBatch):
