@@ -73,7 +73,10 @@ type Node struct {
 	meeting   atomic.Pointer[founding.Meeting]
 	carrier   *carrier.Carrier
 	observer  *observer.Observer
-	receiver  atomic.Pointer[carrier.Receiver]
+	seat      *seat
+	// controllers are asked about the quorum, by node id.
+	controllers *peer.Pool
+	receiver    atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller
 	quorum     *quorum.Node
