@@ -68,6 +68,9 @@ func (l *fakeLog) Append(records []byte, o AppendOptions) (Appended, error) {
 	return Appended{BaseOffset: base, UpTo: l.end, LogAppendTime: -1, LeaderEpoch: 3}, nil
 }
 
+// BeginTxn finds every transaction open.
+func (l *fakeLog) BeginTxn(int64, int16, int32, bool) (uint64, error) { return 0, nil }
+
 func (l *fakeLog) commit() {
 	l.mu.Lock()
 	l.commitLocked(l.end, len(l.bytes))
@@ -107,6 +110,13 @@ func (l *fakeLog) Committed(upTo int64, _ int32) error {
 		return kerr.RequestTimedOut
 	}
 	return nil
+}
+
+func (l *fakeLog) Watch(w Waker) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readers[w] = ReadLogEnd
+	return true
 }
 
 func (l *fakeLog) Read(r ReadRequest) (Read, error) {

@@ -2,7 +2,10 @@
 
 package api
 
-import "gregor/internal/wire"
+import (
+	"gregor/internal/replica"
+	"gregor/internal/wire"
+)
 
 // Partitions finds what is hosted here. replica meets it (through an adapter
 // of node); both Get methods are called for each partition of each Produce and
@@ -38,6 +41,9 @@ type Partition interface {
 	// records are borrowed until it returns, and are stamped in place.
 	// Errors: kerr, or *RecordErrors around one.
 	Append(records []byte, o AppendOptions) (Appended, error)
+	// BeginTxn takes the guard for the first batch of a transaction, to be had
+	// before the coordinator is asked. 0: the transaction is open here already.
+	BeginTxn(producerID int64, epoch int16, first int32, version2 bool) (uint64, error)
 	// AwaitCommitted arranges exactly one w.Wake, unless Forget comes first,
 	// for when the high watermark reaches upTo or will not while this broker
 	// leads in epoch; false when nothing needs to be waited for. Committed tells which: nil, or NOT_LEADER_OR_FOLLOWER,
@@ -53,7 +59,11 @@ type Partition interface {
 	// when that end is not seen any more (it has moved since the Read that
 	// told it), or the partition cannot be read here any longer.
 	AwaitReadable(iso Isolation, seen int64, w Waker) bool
-	// Forget takes w back from both lists. A Wake may still be under way.
+	// Watch is AwaitReadable for a replica's session: w.Wake at each move of
+	// the log end, and with 0 bytes of the high watermark, from now on, until
+	// Forget; false when the partition cannot be read here.
+	Watch(w Waker) bool
+	// Forget takes w back from all lists. A Wake may still be under way.
 	Forget(w Waker)
 }
 
@@ -65,10 +75,11 @@ type Waker interface{ Wake(newBytes int) }
 
 // AppendOptions are the produce request's.
 type AppendOptions struct {
-	Acks            int16 // 0, 1 or -1
-	Version         int16 // of the Produce request (zstd needs 7)
-	TransactionalID string
-	InternalTopics  bool // may write __consumer_offsets and the like
+	Acks           int16  // 0, 1 or -1
+	Version        int16  // of the Produce request (zstd needs 7)
+	InternalTopics bool   // may write __consumer_offsets and the like
+	Guard          uint64 // what BeginTxn gave
+	Unguarded      bool   // transactional batches need none
 }
 
 // Appended is the outcome of an append.
@@ -116,7 +127,10 @@ type ReadRequest struct {
 	Replica          int32 // -1: a consumer
 	ReplicaEpoch     int64
 	Rack             string // of the consumer (KIP-392)
-	ClientID         string
+	AnyReplica       bool   // a follower may answer
+	// Follower is where a replica stands, when this is its own word.
+	Follower *replica.FollowerPosition
+	ClientID string
 }
 
 // Read is what a partition has. Slice's Release must be called once, when not

@@ -129,6 +129,7 @@ func (n *Node) hostedStates(yield func(metrics.Hosted) bool) {
 			LogStart: p.LogStart(), LogEnd: p.LogEnd(), HighWatermark: p.HighWatermark(), Bytes: -1,
 			UnderReplicated: s.UnderReplicated, UnderMin: s.UnderMin, AtMin: s.AtMin,
 			WaitingProduce: s.Waiting - s.Readers, WaitingFetch: s.Readers,
+			Follows: s.Follows, Lag: s.Lag, FetchFails: s.FetchFails,
 		}
 		if l := p.Log(); l != nil {
 			h.Bytes = l.Size()

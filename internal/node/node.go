@@ -18,6 +18,8 @@ import (
 	"gregor/internal/config"
 	"gregor/internal/coord"
 	"gregor/internal/coord/group"
+	"gregor/internal/coord/markers"
+	"gregor/internal/coord/txn"
 	"gregor/internal/meta"
 	"gregor/internal/meta/controller"
 	"gregor/internal/meta/uplink"
@@ -32,6 +34,7 @@ import (
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
 	"gregor/internal/wire"
+	"gregor/internal/wire/peer"
 )
 
 // Config is what a node is made of.
@@ -70,7 +73,10 @@ type Node struct {
 	meeting   atomic.Pointer[founding.Meeting]
 	carrier   *carrier.Carrier
 	observer  *observer.Observer
-	receiver  atomic.Pointer[carrier.Receiver]
+	seat      *seat
+	// controllers are asked about the quorum, by node id.
+	controllers *peer.Pool
+	receiver    atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller
 	quorum     *quorum.Node
@@ -80,13 +86,21 @@ type Node struct {
 	ids        *uplink.ProducerIDs
 	raiser     *epochRaiser
 	membership *membership
+	balancer   *balancer
 	// formerLeader is the last active controller but this node, -1: none known.
 	formerLeader atomic.Int32
 
 	table  *replica.Table
 	groups *coord.Runtime[*group.Shard]
+	txns   *coord.Runtime[*txn.Shard]
 	topics *creator
 	image  atomic.Pointer[meta.Image]
+
+	// What ends transactions: markers carries orders to markerAPI here, or over
+	// peers to other brokers.
+	markers   *markers.Loop
+	markerAPI *api.Markers
+	peers     *peer.Pool
 
 	memory *api.Memory
 
@@ -123,6 +137,7 @@ const (
 	logAPI        = "api"
 	logCleaner    = "cleaner"
 	logClients    = "clients"
+	logReplica    = "replica"
 )
 
 // New makes a node that has touched nothing yet.
@@ -135,7 +150,7 @@ func New(cfg Config) *Node {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients, logReplica)
 	n.log = n.logs.Logger(logNode)
 	n.image.Store(meta.Empty())
 	n.formerLeader.Store(-1)
@@ -244,6 +259,9 @@ func (n *Node) Kill() {
 
 // stopController ends what decides, and the way to it.
 func (n *Node) stopController() {
+	if n.balancer != nil {
+		n.balancer.close()
+	}
 	if n.controller != nil {
 		n.controller.Close()
 	}
@@ -277,8 +295,15 @@ func (n *Node) stopServing(ctx context.Context) {
 	if n.topics != nil {
 		n.topics.close()
 	}
+	if n.markers != nil {
+		n.markers.Close()
+		n.txns.Close()
+	}
 	if n.groups != nil {
 		n.groups.Close()
+	}
+	if n.peers != nil {
+		n.peers.Close()
 	}
 	if n.raiser != nil {
 		n.raiser.close()

@@ -140,7 +140,10 @@ type commitJob struct {
 	bytes int64
 	segs  []*segment.Segment
 	dirs  bool
-	rose  bool
+	// epochs: the leader epoch checkpoint is to become durable too, for the
+	// log began a new epoch.
+	epochs bool
+	rose   bool
 }
 
 func (j *commitJob) release() {
@@ -157,7 +160,7 @@ func (l *Log) takeDirty() (commitJob, bool) {
 		return commitJob{}, false
 	}
 	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts,
-		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir}
+		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir, epochs: l.epochsDirty}
 	l.uncommitted = 0
 	l.dirty, l.dirtyDir = nil, false
 	l.unflushed = 0
@@ -185,7 +188,7 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 	files, dirs := 0, 0
 	for i := range jobs {
 		files += len(jobs[i].segs)
-		if jobs[i].dirs {
+		if jobs[i].dirs || jobs[i].epochs {
 			dirs++
 		}
 	}
@@ -194,6 +197,15 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 	// other programs have written.
 	acts := files + 2*dirs
 	single := acts <= 1 || acts <= 4 && (dirs > 0 || d.foreign.Load() > foreignMax)
+	for i := range jobs {
+		if jobs[i].epochs {
+			// Before the sync of the batches that are its first. Where it fails
+			// (no room, deleted meanwhile) it stays to be written.
+			if err := jobs[i].log.writeEpochs(single); err != nil && !vfs.IsNoSpace(err) && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
 	if !single {
 		err := d.fs.SyncFS(d.path)
 		if err == nil {
@@ -203,6 +215,16 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 		}
 		if !errors.Is(err, vfs.ErrUnsupported) {
 			return fmt.Errorf("sync %s: %w", d.path, err)
+		}
+		for i := range jobs {
+			if l := jobs[i].log; jobs[i].epochs { // written, but not durable yet
+				l.mu.Lock()
+				l.epochsDirty = true
+				l.mu.Unlock()
+				if err := l.writeEpochs(true); err != nil && !vfs.IsNoSpace(err) && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
 		}
 	}
 	for i := range jobs {

@@ -466,7 +466,7 @@ func (l *Log) create() error {
 }
 
 func (d *Dir) segmentConfig(l *Log, c *LogConfig) segment.Config {
-	return segment.Config{Files: d.files, IndexInterval: c.IndexInterval, Dense: !c.Compact, Hooks: segment.Hooks{
+	return segment.Config{Files: d.files, IndexInterval: c.IndexInterval, Dense: !c.Compact, Doubt: l.doubt, Hooks: segment.Hooks{
 		Damaged: func(x *segment.Damage) {
 			l.tell(&CorruptError{Path: x.Path, Pos: x.Pos, Offset: x.First, Next: x.Next, Reason: x.Reason})
 		},

@@ -47,6 +47,8 @@ type Log struct {
 	// isNew: the log's directory may not be durable yet.
 	isNew  atomic.Bool
 	epochs *epoch.Cache
+	// epochSum is the checksum of the epoch checkpoint on disk, 0: not known.
+	epochSum atomic.Uint32
 
 	opening chan struct{} // one at a time wakes the log; capacity 1
 	// reshaping: one at a time takes segments out of the log; capacity 1, and

@@ -28,6 +28,8 @@ const (
 	messagesIn    = "kafka_server_brokertopicmetrics_messagesin_total"
 	bytesIn       = "kafka_server_brokertopicmetrics_bytesin_total"
 	bytesOut      = "kafka_server_brokertopicmetrics_bytesout_total"
+	replicatedIn  = "kafka_server_brokertopicmetrics_replicationbytesin_total"
+	replicatedOut = "kafka_server_brokertopicmetrics_replicationbytesout_total"
 	produceTotal  = "kafka_server_brokertopicmetrics_totalproducerequests_total"
 	fetchTotal    = "kafka_server_brokertopicmetrics_totalfetchrequests_total"
 	produceFailed = "kafka_server_brokertopicmetrics_failedproducerequests_total"
@@ -43,6 +45,9 @@ const (
 	isrShrinks      = "kafka_server_replicamanager_isrshrinks_total"
 	isrExpands      = "kafka_server_replicamanager_isrexpands_total"
 	isrFailed       = "kafka_server_replicamanager_failedisrupdates_total"
+	fetcherMaxLag   = "kafka_server_replicafetchermanager_maxlag"
+	fetcherLag      = "kafka_server_fetcherlagmetrics_consumerlag"
+	fetcherFailed   = "kafka_server_replicafetchermanager_failedpartitionscount"
 	brokerState     = "kafka_server_kafkaserver_brokerstate"
 	purgatorySize   = "kafka_server_delayedoperationpurgatory_purgatorysize"
 	sessionCount    = "kafka_server_fetchsessioncache_numincrementalfetchsessions"
@@ -131,6 +136,8 @@ var catalogue = []row{
 	{messagesIn, counter, byTopic, "Records written by producers.", "kafka.server:type=BrokerTopicMetrics,name=MessagesInPerSec"},
 	{bytesIn, counter, byTopic, "Bytes of records written by producers.", "kafka.server:type=BrokerTopicMetrics,name=BytesInPerSec"},
 	{bytesOut, counter, byTopic, "Bytes of records sent to consumers.", "kafka.server:type=BrokerTopicMetrics,name=BytesOutPerSec"},
+	{replicatedIn, counter, nil, "Bytes of records fetched from leaders.", "kafka.server:type=BrokerTopicMetrics,name=ReplicationBytesInPerSec"},
+	{replicatedOut, counter, nil, "Bytes of records sent to followers.", "kafka.server:type=BrokerTopicMetrics,name=ReplicationBytesOutPerSec"},
 	{produceTotal, counter, byTopic, "Writes to partitions, failed ones included.", "kafka.server:type=BrokerTopicMetrics,name=TotalProduceRequestsPerSec"},
 	{fetchTotal, counter, byTopic, "Reads of partitions that gave records or failed.", "kafka.server:type=BrokerTopicMetrics,name=TotalFetchRequestsPerSec"},
 	{produceFailed, counter, byTopic, "Writes to partitions that failed.", "kafka.server:type=BrokerTopicMetrics,name=FailedProduceRequestsPerSec"},
@@ -146,6 +153,9 @@ var catalogue = []row{
 	{isrShrinks, counter, nil, "Times an in-sync set lost a replica.", "kafka.server:type=ReplicaManager,name=IsrShrinksPerSec"},
 	{isrExpands, counter, nil, "Times an in-sync set gained a replica.", "kafka.server:type=ReplicaManager,name=IsrExpandsPerSec"},
 	{isrFailed, counter, nil, "Changes of in-sync sets that the controller refused.", "kafka.server:type=ReplicaManager,name=FailedIsrUpdatesPerSec"},
+	{fetcherMaxLag, gauge, []string{"clientId"}, "The most records by which a replica here is behind its leader's high watermark.", "kafka.server:type=ReplicaFetcherManager,name=MaxLag"},
+	{fetcherLag, gauge, []string{"clientId", "topic", "partition"}, "Records by which a replica here is behind its leader's high watermark.", "kafka.server:type=FetcherLagMetrics,name=ConsumerLag"},
+	{fetcherFailed, gauge, []string{"clientId"}, "Followed partitions that cannot be fetched at the moment.", "kafka.server:type=ReplicaFetcherManager,name=FailedPartitionsCount"},
 	{brokerState, gauge, nil, "0 not running, 1 starting, 2 recovering, 3 running, 6 stopping.", "kafka.server:type=KafkaServer,name=BrokerState"},
 	{purgatorySize, gauge, []string{"delayedOperation"}, "Requests that wait, by what they wait for.", "kafka.server:type=DelayedOperationPurgatory,name=PurgatorySize"},
 	{sessionCount, gauge, nil, "Incremental fetch sessions.", "kafka.server:type=FetchSessionCache,name=NumIncrementalFetchSessions"},

@@ -128,7 +128,8 @@ func (c *collection) hosted() {
 	if c.s.Hosted == nil {
 		return
 	}
-	var leads, all, offline, underRepl, underMin, atMin, produce, fetch int
+	var lag int64
+	var failing, leads, all, offline, underRepl, underMin, atMin, produce, fetch int
 	limit := c.limit()
 	c.ends = map[partitionKey]int64{}
 	c.s.Hosted(func(h Hosted) bool {
@@ -136,6 +137,12 @@ func (c *collection) hosted() {
 		produce, fetch = produce+h.WaitingProduce, fetch+h.WaitingFetch
 		if h.Offline {
 			offline++
+		}
+		if h.Follows {
+			lag = max(lag, h.Lag)
+			if h.FetchFails {
+				failing++
+			}
 		}
 		if h.Leads {
 			leads++
@@ -162,6 +169,8 @@ func (c *collection) hosted() {
 	c.send(underReplicated, float64(underRepl))
 	c.send(underMinISR, float64(underMin))
 	c.send(atMinISR, float64(atMin))
+	c.send(fetcherMaxLag, float64(lag), "clientId", "Replica")
+	c.send(fetcherFailed, float64(failing), "clientId", "Replica")
 	c.send(purgatorySize, float64(produce), "delayedOperation", "Produce")
 	c.send(purgatorySize, float64(fetch), "delayedOperation", "Fetch")
 	c.send(partitionsLeft, float64(max(0, all-limit)))
@@ -176,6 +185,9 @@ func (c *collection) partition(h Hosted) {
 		if v.value >= 0 {
 			c.send(v.name, float64(v.value), labels...)
 		}
+	}
+	if h.Follows {
+		c.send(fetcherLag, float64(h.Lag), "clientId", "Replica", "topic", h.Topic, "partition", strconv.Itoa(int(h.Partition)))
 	}
 	if !h.Leads {
 		return

@@ -51,6 +51,9 @@ type Hosted struct {
 	Bytes                            int64
 	UnderReplicated, UnderMin, AtMin bool
 	WaitingProduce, WaitingFetch     int
+	Follows                          bool
+	Lag                              int64 // of a follower, in records behind its leader's high watermark
+	FetchFails                       bool  // of a follower: it cannot be fetched at the moment
 }
 
 // Group is a consumer group and what it committed.
@@ -102,6 +105,7 @@ type Metrics struct {
 	conns   map[string]*connStats
 
 	ISRShrinks, ISRExpands, ISRFailed atomic.Int64
+	replicatedIn, replicatedOut       atomic.Int64
 	Corruptions, Rebuilt, Recovered   atomic.Int64
 
 	dirsMu       sync.Mutex // guards full and failed
@@ -242,6 +246,12 @@ func (m *Metrics) Fetched(topic string, bytes int) {
 	})
 }
 
+// Replicated counts a read of a partition by a follower.
+func (m *Metrics) Replicated(_ string, bytes int) { m.replicatedOut.Add(int64(bytes)) }
+
+// Followed counts what was fetched from a leader.
+func (m *Metrics) Followed(bytes int) { m.replicatedIn.Add(int64(bytes)) }
+
 // ProduceFailed counts a write that was refused.
 func (m *Metrics) ProduceFailed(topic string) {
 	m.both(topic, func(t *topicStats) {
@@ -360,4 +370,6 @@ func (c *collection) topics() {
 	for name, t := range *c.m.topics.Load() {
 		each(t, "topic", name)
 	}
+	c.send(replicatedIn, float64(c.m.replicatedIn.Load()))
+	c.send(replicatedOut, float64(c.m.replicatedOut.Load()))
 }

@@ -65,6 +65,7 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 		Hosted: func(yield func(Hosted) bool) {
 			yield(Hosted{Topic: "t", Partition: 0, Leads: true, LogStart: 5, LogEnd: 120, HighWatermark: 110, Bytes: 4096, UnderReplicated: true, AtMin: true, WaitingFetch: 3})
 			yield(Hosted{Topic: "t", Partition: 1, LogStart: -1, LogEnd: -1, HighWatermark: -1, Bytes: -1, Offline: true})
+			yield(Hosted{Topic: "t", Partition: 2, LogStart: 0, LogEnd: 7, HighWatermark: 7, Bytes: 1, Follows: true, Lag: 12, FetchFails: true})
 		},
 		Groups: func(context.Context) []Group {
 			return []Group{{ID: "g", State: "Stable", Members: 2, Offsets: []GroupOffset{{"t", 0, 100}, {"t", 1, 7}}}}
@@ -79,6 +80,8 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 	m.Produced("t", 1000, 10)
 	m.Produced("u", 1, 1)
 	m.Fetched("t", 500)
+	m.Replicated("t", 300)
+	m.Followed(200)
 	m.ProduceFailed("t")
 	m.FetchFailed("t")
 	m.ConnOpened("PLAINTEXT")
@@ -106,7 +109,7 @@ func TestNamesAndValues(t *testing.T) {
 		`kafka_server_brokertopicmetrics_failedproducerequests_total{topic="t"} 1`,
 		`kafka_server_brokertopicmetrics_failedfetchrequests_total{topic="t"} 1`,
 		"kafka_server_replicamanager_leadercount 1",
-		"kafka_server_replicamanager_partitioncount 2",
+		"kafka_server_replicamanager_partitioncount 3",
 		"kafka_server_replicamanager_underreplicatedpartitions 1",
 		"kafka_server_replicamanager_underminisrpartitioncount 0",
 		"kafka_server_replicamanager_atminisrpartitioncount 1",
@@ -149,6 +152,11 @@ func TestNamesAndValues(t *testing.T) {
 		"gregor_storage_corruptions_total 1",
 		`gregor_storage_disk_full{dir="/d"} 1`,
 		"gregor_metrics_partitions_left_out 0",
+		"kafka_server_brokertopicmetrics_replicationbytesin_total 200",
+		"kafka_server_brokertopicmetrics_replicationbytesout_total 300",
+		`kafka_server_replicafetchermanager_maxlag{clientId="Replica"} 12`,
+		`kafka_server_replicafetchermanager_failedpartitionscount{clientId="Replica"} 1`,
+		`kafka_server_fetcherlagmetrics_consumerlag{clientId="Replica",partition="2",topic="t"} 12`,
 	} {
 		if !slices.Contains(lines, want) {
 			name, _, _ := strings.Cut(strings.Fields(want)[0], "{")
