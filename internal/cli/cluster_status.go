@@ -199,13 +199,24 @@ func (v *clusterView) judge(p partitionView, minimum map[string]int) (unwell, bo
 		u.Why = append(u.Why, v.whyBehind(p, r))
 	}
 	if p.Leader < 0 {
-		for _, r := range p.ISR {
-			if b, known := v.broker(r); !known || b.Fenced || slices.Contains(p.Offline, r) {
-				u.Why = append(u.Why, fmt.Sprintf("broker %d, which has every record, must come back", r))
-			}
-		}
+		u.Why = append(u.Why, whoMustReturn(p))
 	}
 	return u, true
+}
+
+// whoMustReturn says what a partition without a leader waits for.
+func whoMustReturn(p partitionView) string {
+	list := p.ISR
+	if len(list) == 0 {
+		list = p.Eligible
+	}
+	switch len(list) {
+	case 0:
+		return "nobody who is known to have every record is left: see kafka-leader-election --election-type unclean"
+	case 1:
+		return fmt.Sprintf("broker %d, which has every record, must come back", list[0])
+	}
+	return fmt.Sprintf("one of brokers %s, which have every record, must come back", joinIDs(list))
 }
 
 func (r *statusReport) well() bool {

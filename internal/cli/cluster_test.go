@@ -39,6 +39,9 @@ func sick() *clusterView {
 	p("gone", 1, []int32{1, 9}, []int32{1})
 	p("disk", 1, []int32{1, 2}, []int32{1})
 	v.Partitions[6].Offline = []int32{2}
+	p("elr", -1, []int32{3, 9}, nil)
+	v.Partitions[7].Eligible = []int32{3, 9}
+	p("none", -1, []int32{3}, nil)
 	return v
 }
 
@@ -50,6 +53,8 @@ func TestClusterReport(t *testing.T) {
 		"lags": "under-replicated: broker 2 catches up, 17 records behind",
 		"down": "below min.insync.replicas: broker 3 is down",
 		"lost": "no leader: broker 3, which has every record, must come back",
+		"elr":  "no leader: broker 3 is down; broker 9 is not registered; one of brokers 3,9, which have every record, must come back",
+		"none": "no leader: broker 3 is down; nobody who is known to have every record is left: see kafka-leader-election --election-type unclean",
 		"gone": "under-replicated: broker 9 is not registered",
 		"disk": "under-replicated: the log directory on broker 2 failed",
 	}
@@ -62,7 +67,7 @@ func TestClusterReport(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not told: %v", want)
 	}
-	if r.Partitions != (statusCounts{All: 7, Leaderless: 1, Under: 4, BelowMin: 1, Moving: 1, Misled: 1}) {
+	if r.Partitions != (statusCounts{All: 9, Leaderless: 3, Under: 6, BelowMin: 1, Moving: 1, Misled: 1}) {
 		t.Errorf("%+v", r.Partitions)
 	}
 	if b := r.Brokers[1]; b.State != "up" || b.Roles != "voter" || b.Leaders != 1 || b.Replicas != 5 || b.Behind != 3 || b.Bytes != 100+4000+1<<20 {
@@ -80,7 +85,7 @@ func TestClusterReport(t *testing.T) {
 		t.Error(why)
 	}
 	var out bytes.Buffer
-	if err := r.print(&client{env: &Env{Out: &out}}); err != nil || !strings.Contains(out.String(), "7 partitions, 1 without a leader, 1 below min.insync.replicas, 4 under-replicated, 1 being moved, 1 not led by the first replica\n") {
+	if err := r.print(&client{env: &Env{Out: &out}}); err != nil || !strings.Contains(out.String(), "9 partitions, 3 without a leader, 1 below min.insync.replicas, 6 under-replicated, 1 being moved, 1 not led by the first replica\n") {
 		t.Errorf("%v\n%s", err, &out)
 	}
 }
@@ -93,7 +98,7 @@ func TestPicture(t *testing.T) {
 		t.Errorf("%+v", c.Brokers)
 	}
 	for _, p := range c.Partitions {
-		if p.Busy != (p.Topic == "grows" || p.Topic == "lost") {
+		if p.Busy != slices.Contains([]string{"grows", "lost", "elr", "none"}, p.Topic) {
 			t.Errorf("%+v", p)
 		}
 	}

@@ -48,6 +48,7 @@ type partitionView struct {
 	Leader        int32
 	Replicas, ISR []int32
 	Offline       []int32 // whose directory or broker is gone
+	Eligible      []int32 // out of sync, but with every record; asked for where nobody leads
 	Bytes         int64   // of the largest replica that was told
 }
 
@@ -100,7 +101,42 @@ func viewCluster(ctx context.Context, cl *kgo.Client, adm *kadm.Client) (*cluste
 			v.Partitions = append(v.Partitions, pv)
 		}
 	}
+	v.askEligible(ctx, cl)
 	return v, nil
+}
+
+// askEligible learns which replicas could lead where nobody does (KIP-966); a
+// cluster that does not know the request has none.
+func (v *clusterView) askEligible(ctx context.Context, cl *kgo.Client) {
+	led := func(p partitionView) bool { return p.Leader >= 0 }
+	var topics []string
+	for _, p := range v.Partitions {
+		if !led(p) && (len(topics) == 0 || topics[len(topics)-1] != p.Topic) {
+			topics = append(topics, p.Topic)
+		}
+	}
+	eligible := map[tp][]int32{}
+	for names := range slices.Chunk(topics, 100) {
+		req := kmsg.NewPtrDescribeTopicPartitionsRequest()
+		req.ResponsePartitionLimit = 2000
+		for _, n := range names {
+			t := kmsg.NewDescribeTopicPartitionsRequestTopic()
+			t.Topic = n
+			req.Topics = append(req.Topics, t)
+		}
+		resp, err := req.RequestWith(ctx, cl)
+		if err != nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				eligible[tp{deref(t.Topic), p.Partition}] = p.EligibleLeaderReplicas
+			}
+		}
+	}
+	for i := range v.Partitions {
+		v.Partitions[i].Eligible = eligible[v.Partitions[i].tp]
+	}
 }
 
 // askBrokers learns of brokers that are registered, fenced ones too where the
