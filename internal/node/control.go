@@ -82,6 +82,7 @@ func (n *Node) startControl(context.Context) error {
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
 	n.seat = n.takeSeat()
+	n.startBalancer()
 	return n.buildAPI()
 }
 
@@ -142,6 +143,7 @@ func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	gone()
 	n.image.Store(img)
 	n.forgetTopics(d)
+	n.countUnclean(d)
 	for c := range d.TopicChanges() {
 		switch {
 		case c.Name == config.OffsetsTopic:

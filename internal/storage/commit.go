@@ -113,10 +113,12 @@ func (d *Dir) commitQueue() {
 	if len(d.jobs) == 0 {
 		return
 	}
+	began := time.Now()
 	if err := d.syncJobs(d.jobs); err != nil {
 		d.fail(err)
 		return
 	}
+	d.cfg.Events.committed(began)
 	for i := range d.jobs {
 		j := &d.jobs[i]
 		j.rose = j.log.noteFlushed(j, len(d.jobs) <= smallAmong)
