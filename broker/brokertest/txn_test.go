@@ -248,8 +248,9 @@ func TestSimConsumeTransformProduce(t *testing.T) {
 			if err := s.Begin(); err != nil {
 				t.Fatal(err)
 			}
+			var failed kgo.FirstErrPromise
 			f.EachRecord(func(r *kgo.Record) {
-				s.Produce(ctx, &kgo.Record{Topic: "out", Value: r.Value}, nil)
+				s.Produce(ctx, &kgo.Record{Topic: "out", Value: r.Value}, failed.Promise())
 			})
 			switch round {
 			case 3, 11:
@@ -260,6 +261,9 @@ func TestSimConsumeTransformProduce(t *testing.T) {
 				b.Restart()
 			case 9:
 				b.Restart()
+			}
+			if err := failed.Err(); err != nil {
+				t.Fatalf("round %d: %v", round, err)
 			}
 			ok, err := s.End(ctx, kgo.TransactionEndTry(round%5 != 4))
 			if err != nil {

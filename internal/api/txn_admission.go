@@ -77,8 +77,8 @@ func (a *Admission) Admit(ctx context.Context, id string, p coord.Producer, ps [
 			errs[i] = kerr.InvalidProducerEpoch
 		case errors.Is(err, kerr.TransactionAbortable) && g == oldClient:
 			errs[i] = kerr.InvalidTxnState
-		case errors.Is(err, context.DeadlineExceeded):
-			errs[i] = kerr.NetworkException
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+			errs[i] = kerr.NetworkException // not told, so not let in; to be asked again
 		}
 	}
 	return errs

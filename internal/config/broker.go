@@ -173,6 +173,7 @@ type Quorum struct {
 	SnapshotInterval    time.Duration // 0: never by time
 	ElectionTimeout     time.Duration
 	RequestTimeout      time.Duration
+	AutoJoin            bool
 	FetchTimeout        time.Duration
 	BrokerHeartbeat     time.Duration
 	BrokerSession       time.Duration
@@ -507,6 +508,7 @@ func (s *Settings) quorum(b *Broker) {
 		SnapshotInterval:    s.ms("metadata.log.max.snapshot.interval.ms"),
 		ElectionTimeout:     s.ms("controller.quorum.election.timeout.ms"),
 		RequestTimeout:      s.ms("controller.quorum.request.timeout.ms"),
+		AutoJoin:            s.flag("controller.quorum.auto.join.enable"),
 		FetchTimeout:        s.ms("controller.quorum.fetch.timeout.ms"),
 		BrokerHeartbeat:     s.ms("broker.heartbeat.interval.ms"),
 		BrokerSession:       s.ms("broker.session.timeout.ms"),

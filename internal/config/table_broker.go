@@ -133,11 +133,11 @@ var brokerTable = []Property{
 		Doc:   "How long Kafka's controller gathers writes before it flushes; Gregor flushes by group commit.",
 	},
 	{
-		Name: "controller.quorum.auto.join.enable", Type: Boolean, Default: "false", Importance: Low, Standing: NotBuilt,
+		Name: "controller.quorum.auto.join.enable", Type: Boolean, Default: "false", Importance: Low,
 		Doc: "Let a controller that is no voter yet add itself to the quorum.",
 	},
 	{
-		Name: "controller.quorum.bootstrap.servers", Type: List, Default: "", Importance: High, Standing: Kept,
+		Name: "controller.quorum.bootstrap.servers", Type: List, Default: "", Importance: High,
 		Valid: anyList(true),
 		Doc:   "Addresses by which the controllers of the cluster are found.",
 	},
@@ -147,17 +147,17 @@ var brokerTable = []Property{
 		Doc:   "Longest random pause before another election after a failed one.",
 	},
 	{
-		Name: "controller.quorum.election.timeout.ms", Type: Int, Default: "1000", Importance: High, Standing: Kept,
+		Name: "controller.quorum.election.timeout.ms", Type: Int, Default: "1000", Importance: High,
 		Valid: atLeast(0),
-		Doc:   "How long a controller waits for votes before it starts another election.",
+		Doc:   "How long a controller waits for votes, at most, before it starts another election. Gregor: also how long it does without a leader, at most; it campaigns after a random time between half of this and all of it.",
 	},
 	{
-		Name: "controller.quorum.fetch.timeout.ms", Type: Int, Default: "2000", Importance: High, Standing: Kept,
+		Name: "controller.quorum.fetch.timeout.ms", Type: Int, Default: "2000", Importance: High,
 		Valid: atLeast(0),
-		Doc:   "How long followers of the metadata quorum do without a leader before they campaign.",
+		Doc:   "How long followers of the metadata quorum do without a leader before they campaign. Gregor: the shorter of this and controller.quorum.election.timeout.ms counts for both.",
 	},
 	{
-		Name: "controller.quorum.request.timeout.ms", Type: Int, Default: "2000", Importance: Medium, Standing: Kept,
+		Name: "controller.quorum.request.timeout.ms", Type: Int, Default: "2000", Importance: Medium,
 		Valid: atLeast(0),
 		Doc:   "How long a request between controllers may take.",
 	},
@@ -167,7 +167,7 @@ var brokerTable = []Property{
 		Doc:   "Pause before a failed request between controllers is repeated.",
 	},
 	{
-		Name: "controller.quorum.voters", Type: List, Default: "", Importance: High, Standing: Kept,
+		Name: "controller.quorum.voters", Type: List, Default: "", Importance: High,
 		Valid: anyList(true),
 		Doc:   "The fixed set of voters, as `id@host:port` entries. With the controller role this node must be among them.",
 	},

@@ -67,6 +67,7 @@ func (n *Node) startControl(context.Context) error {
 		Dir: filepath.Join(n.metaDir.Path(), metadataLog.String()), Log: log,
 		Publish: n.publish, Controller: n.controller, Events: n.quorumEvents(),
 		SnapshotBytes: q.SnapshotBytes, SnapshotAge: q.SnapshotInterval,
+		Tick: electionTick(q), ElectionTicks: electionTicks, HeartbeatTicks: 2,
 	})
 	if err != nil {
 		return err
@@ -80,6 +81,7 @@ func (n *Node) startControl(context.Context) error {
 	})
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
+	n.seat = n.takeSeat()
 	return n.buildAPI()
 }
 
@@ -213,34 +215,8 @@ func (n *Node) quorumEvents() quorum.Events {
 			log.Debug("metadata snapshot written", "index", index, "bytes", bytes, "took", took)
 		},
 		Failed: func(err error) { n.fail(fmt.Errorf("metadata log: %w", err)) },
+		Voters: n.votersChanged,
 	}
-}
-
-// Status meets api.Quorum.
-func (n *Node) Status(ctx context.Context) (api.QuorumStatus, error) {
-	d, err := n.quorum.Describe(ctx)
-	if err != nil {
-		return api.QuorumStatus{}, err
-	}
-	voters := map[uint64]*meta.Controller{}
-	for c := range n.image.Load().Controllers() {
-		voters[quorum.RaftID(c.ID, c.Directory)] = c
-	}
-	out := api.QuorumStatus{Leader: -1, LeaderEpoch: int32(d.Term), HighWatermark: d.HighWatermark}
-	now := time.Now().UnixMilli()
-	for _, v := range d.Voters {
-		r := api.QuorumReplica{Node: -1, LogEnd: v.End, LastFetch: -1, LastCaughtUp: -1}
-		if c := voters[v.ID]; c != nil {
-			r.Node, r.Directory = c.ID, c.Directory
-		} else if v.ID == d.ID { // not registered yet
-			r.Node, r.Directory = n.live.Broker().NodeID, n.metaDir.ID()
-		}
-		if v.ID == d.Leader {
-			out.Leader, r.LastFetch, r.LastCaughtUp = r.Node, now, now
-		}
-		out.Voters = append(out.Voters, r)
-	}
-	return out, nil
 }
 
 // epochRaiser asks the controller for new leader epochs, off the goroutine

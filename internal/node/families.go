@@ -48,6 +48,7 @@ func (n *Node) buildAPI() error {
 			MaxBytes: b.TelemetryMaxBytes, NewID: newID,
 		}).Routes(),
 		(&api.Brokers{Desk: desk{n.desk}}).Routes(),
+		(&api.Voters{Quorum: n}).Routes(),
 		n.quorumRoutes(),
 	}
 	families = append(families, txnRows...)

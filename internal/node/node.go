@@ -76,6 +76,9 @@ type Node struct {
 	meeting     atomic.Pointer[founding.Meeting]
 	carrier     *carrier.Carrier
 	observer    *observer.Observer
+	seat        *seat
+	// controllers are asked about the quorum, by node id.
+	controllers *peer.Pool
 	receiver    atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller

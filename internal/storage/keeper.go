@@ -325,9 +325,12 @@ func (l *Log) writeWhole(name string, b []byte, sync bool) error {
 func (d *Dir) closeIdle(now time.Time) {
 	for _, l := range d.openLogs() {
 		l.mu.Lock()
-		if l.handle != nil && now.Sub(l.lastWrite) >= d.cfg.IdleClose {
+		if end := l.end.Load(); l.idleSince.IsZero() || end != l.idleAt {
+			l.idleSince, l.idleAt = now, end
+		}
+		if l.handle != nil && now.Sub(l.idleSince) >= d.cfg.IdleClose {
 			_ = l.active.Trim() // what stays is harmless
-			l.small = 0
+			l.small, l.brief = 0, 0
 			l.dropHandleLocked()
 		}
 		cfg := l.cfg.Load()

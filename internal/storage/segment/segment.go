@@ -336,10 +336,10 @@ func (s *Segment) Append(h vfs.File, b []byte, vs []batch.View, ahead Ahead) err
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
 	pos, _ := s.Tail()
-	if _, err := h.WriteAt(b, pos); err != nil {
+	if err := s.zeroAhead(h, pos, pos+int64(len(b)), ahead); err != nil {
 		return err
 	}
-	if err := s.zeroAhead(h, pos+int64(len(b)), ahead); err != nil {
+	if _, err := h.WriteAt(b, pos); err != nil {
 		return err
 	}
 	offsets, times := s.offsets.Load(), s.times.Load()
