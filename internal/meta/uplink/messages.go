@@ -203,8 +203,11 @@ func (r *RaiseEpochsResponse) RequestKind() kmsg.Request { return &RaiseEpochsRe
 
 // requestFor makes an empty request of a key that may be forwarded.
 func requestFor(key int16) kmsg.Request {
-	if key == RaiseEpochsKey {
+	switch key {
+	case RaiseEpochsKey:
 		return &RaiseEpochsRequest{}
+	case LeaveSeatsKey:
+		return &LeaveSeatsRequest{}
 	}
 	if key < 0 || key > kmsg.MaxKey {
 		return nil
