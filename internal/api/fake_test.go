@@ -68,6 +68,9 @@ func (l *fakeLog) Append(records []byte, o AppendOptions) (Appended, error) {
 	return Appended{BaseOffset: base, UpTo: l.end, LogAppendTime: -1, LeaderEpoch: 3}, nil
 }
 
+// BeginTxn finds every transaction open.
+func (l *fakeLog) BeginTxn(int64, int16, int32, bool) (uint64, error) { return 0, nil }
+
 func (l *fakeLog) commit() {
 	l.mu.Lock()
 	l.commitLocked(l.end, len(l.bytes))

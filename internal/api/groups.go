@@ -53,6 +53,10 @@ type Groups struct {
 
 	// NewID makes a random UUID in its usual text form, for member ids.
 	NewID func() string
+
+	// Admission and Logs let offsets into transactions; nil: unasked.
+	Admission *Admission
+	Logs      Finder
 }
 
 // OffsetsTopic is where groups live.
@@ -77,6 +81,8 @@ type GroupCluster interface {
 	// Coordinator is the live broker that leads a partition, as clients of the
 	// listener reach it; false: none does at present.
 	Coordinator(topic string, partition int32, listener string) (node int32, host string, port int32, ok bool)
+	// Leads is the node that leads a partition; false: none does at present.
+	Leads(topic string, partition int32) (node int32, ok bool)
 }
 
 // GroupTopics knows which topics and partitions there are.
@@ -102,6 +108,7 @@ func (g *Groups) Routes() []Route {
 		On(kmsg.OffsetCommit, 2, 10, g.commitOffsets),
 		On(kmsg.OffsetFetch, 1, 10, g.fetchOffsets),
 		On(kmsg.OffsetDelete, 0, 0, g.deleteOffsets),
+		On(kmsg.TxnOffsetCommit, 0, 5, g.commitInTxn),
 	}
 }
 
@@ -167,23 +174,24 @@ func (g *Groups) find(c *Call, kind int8, key string) kmsg.FindCoordinatorRespon
 		f.ErrorCode, f.ErrorMessage = err.Code, &why
 		return f
 	}
+	topic := OffsetsTopic
 	switch kind {
 	case coordinatesGroups:
 	case coordinatesTransactions:
-		return refuse(kerr.InvalidRequest, "this broker has no transaction coordinator")
+		topic = TxnTopic
 	case coordinatesShares:
 		return refuse(kerr.InvalidRequest, "this broker has no share coordinator")
 	default:
 		return refuse(kerr.InvalidRequest, "the key type is not known")
 	}
-	n := g.Cluster.InternalPartitions(OffsetsTopic)
+	n := g.Cluster.InternalPartitions(topic)
 	if n <= 0 {
-		g.Cluster.CreateInternal(OffsetsTopic)
-		return refuse(kerr.CoordinatorNotAvailable, "the topic "+OffsetsTopic+" is being created")
+		g.Cluster.CreateInternal(topic)
+		return refuse(kerr.CoordinatorNotAvailable, "the topic "+topic+" is being created")
 	}
-	node, host, port, ok := g.Cluster.Coordinator(OffsetsTopic, coord.PartitionFor(key, n), c.Listener())
+	node, host, port, ok := g.Cluster.Coordinator(topic, coord.PartitionFor(key, n), c.Listener())
 	if !ok {
-		return refuse(kerr.CoordinatorNotAvailable, "the group's partition of "+OffsetsTopic+" has no leader at present")
+		return refuse(kerr.CoordinatorNotAvailable, "the key's partition of "+topic+" has no leader at present")
 	}
 	f.NodeID, f.Host, f.Port = node, host, port
 	return f

@@ -103,6 +103,7 @@ func (w *groupWorld) CreateInternal(topic string)     { w.created = append(w.cre
 func (w *groupWorld) Coordinator(_ string, p int32, listener string) (int32, string, int32, bool) {
 	return 1, fmt.Sprintf("host-%d", p), 9092, !w.leaderless
 }
+func (w *groupWorld) Leads(string, int32) (int32, bool)       { return 1, !w.leaderless }
 func (w *groupWorld) HasPartition(topic string, p int32) bool { return p >= 0 && p < w.topics[topic] }
 func (w *groupWorld) IDOf(topic string) [16]byte {
 	if w.topics[topic] == 0 {
@@ -320,7 +321,17 @@ func TestFindCoordinator(t *testing.T) {
 			f.code(code, kerr.CoordinatorNotAvailable)
 			f.world.leaderless = false
 			if v >= 1 {
-				for _, kind := range []int8{1, 2, 3} {
+				req.CoordinatorType = 1
+				code, node, _, _ = one()
+				f.code(code, nil)
+				f.world.partitions, f.world.created = 0, nil
+				code, _, _, _ = one()
+				f.code(code, kerr.CoordinatorNotAvailable)
+				if node != 1 || len(f.world.created) == 0 || f.world.created[0] != "__transaction_state" {
+					t.Errorf("version %d: transactions at %d, created %v", v, node, f.world.created)
+				}
+				f.world.partitions = 50
+				for _, kind := range []int8{2, 3} {
 					req.CoordinatorType = kind
 					code, _, _, _ = one()
 					f.code(code, kerr.InvalidRequest)

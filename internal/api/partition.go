@@ -41,6 +41,9 @@ type Partition interface {
 	// records are borrowed until it returns, and are stamped in place.
 	// Errors: kerr, or *RecordErrors around one.
 	Append(records []byte, o AppendOptions) (Appended, error)
+	// BeginTxn takes the guard for the first batch of a transaction, to be had
+	// before the coordinator is asked. 0: the transaction is open here already.
+	BeginTxn(producerID int64, epoch int16, first int32, version2 bool) (uint64, error)
 	// AwaitCommitted arranges exactly one w.Wake, unless Forget comes first,
 	// for when the high watermark reaches upTo or will not while this broker
 	// leads in epoch; false when nothing needs to be waited for. Committed tells which: nil, or NOT_LEADER_OR_FOLLOWER,
@@ -72,10 +75,11 @@ type Waker interface{ Wake(newBytes int) }
 
 // AppendOptions are the produce request's.
 type AppendOptions struct {
-	Acks            int16 // 0, 1 or -1
-	Version         int16 // of the Produce request (zstd needs 7)
-	TransactionalID string
-	InternalTopics  bool // may write __consumer_offsets and the like
+	Acks           int16  // 0, 1 or -1
+	Version        int16  // of the Produce request (zstd needs 7)
+	InternalTopics bool   // may write __consumer_offsets and the like
+	Guard          uint64 // what BeginTxn gave
+	Unguarded      bool   // transactional batches need none
 }
 
 // Appended is the outcome of an append.

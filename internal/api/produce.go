@@ -27,8 +27,11 @@ import (
 //   - other acks: INVALID_REQUIRED_ACKS for every partition
 //   - internal topics may be written by client id __admin_client only
 //   - transactional batches need a transactional id, else all partitions get
-//     TRANSACTIONAL_ID_AUTHORIZATION_FAILED; no transaction being open yet on
-//     this broker, they are refused as batches outside one
+//     TRANSACTIONAL_ID_AUTHORIZATION_FAILED, and must all be of one producer
+//   - before the first batch of a transaction in a partition, its coordinator
+//     is asked whether the partition belongs to it (3-11), or adds it (12-13);
+//     the connection reads nothing meanwhile. What producers do not know is
+//     NOT_ENOUGH_REPLICAS, which they retry
 //
 // Versions:
 //
@@ -58,6 +61,7 @@ type ProduceConfig struct {
 	Partitions Partitions
 	Metrics    TopicMetrics // may be nil
 	Memory     *Memory      // shared by all families; nil: one of its own
+	Admission  *Admission   // lets transactional batches in; nil: none
 	// Failed is told of errors that are no answer of Kafka's. May be nil.
 	Failed func(c *Call, err error)
 }
@@ -142,6 +146,7 @@ type produced struct {
 	topics  []producedTopic
 	results []producedPartition
 	leaders []Leader
+	first   []admitted // by result, when the request begins transactions
 	failed  bool
 	buf     []byte
 }
@@ -176,7 +181,7 @@ func (s *produced) Release() {
 	s.p.cfg.Memory.release(s.held)
 	clear(s.results)
 	clear(s.leaders)
-	s.held, s.failed = 0, false
+	s.held, s.failed, s.first = 0, false, nil
 	s.names, s.topics, s.results, s.leaders, s.buf = s.names[:0], s.topics[:0], s.results[:0], s.leaders[:0], s.buf[:0]
 	if cap(s.results) <= 4096 && cap(s.buf) <= maxPooledBody {
 		s.p.pool.Put(s)
@@ -198,7 +203,7 @@ func (p *Produce) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, 
 	}
 	s := p.state(c.Version)
 	s.held = held
-	waits := s.append(c, &q)
+	waits := s.append(ctx, c, &q)
 	if q.acks == 0 {
 		failed := s.failed
 		s.Release()
@@ -216,7 +221,7 @@ func (p *Produce) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, 
 }
 
 // append does the request's work; it tells whether a commit is to be awaited.
-func (s *produced) append(c *Call, q *produceRequest) bool {
+func (s *produced) append(ctx context.Context, c *Call, q *produceRequest) bool {
 	o := AppendOptions{Acks: q.acks, Version: q.version, InternalTopics: c.ClientID == adminClient}
 	var refusal error
 	switch {
@@ -224,8 +229,9 @@ func (s *produced) append(c *Call, q *produceRequest) bool {
 		refusal = kerr.InvalidRequiredAcks
 	case q.transactional && q.transactionalID == nil:
 		refusal = kerr.TransactionalIDAuthorizationFailed
-	case q.transactionalID != nil:
-		o.TransactionalID = string(q.transactionalID)
+	case q.transactional:
+		refusal = s.admit(ctx, q)
+		o.Unguarded = s.p.cfg.Admission != nil && !s.p.cfg.Admission.Enabled()
 	}
 	waits := false
 	t := q.topics
@@ -249,6 +255,9 @@ func (s *produced) append(c *Call, q *produceRequest) bool {
 				part, err = s.p.cfg.Partitions.GetByID(id, index)
 			} else {
 				part, err = s.p.cfg.Partitions.Get(name, index)
+			}
+			if i := len(s.results) - 1; i < len(s.first) && err == nil {
+				o.Guard, err = s.first[i].guard, s.first[i].err
 			}
 			if err == nil {
 				waits = s.appendOne(c, part, r, records, o) || waits
@@ -320,9 +329,6 @@ func (s *produced) refuse(c *Call, r *producedPartition, err error) {
 			s.p.cfg.Failed(c, err)
 		}
 		code = kerr.UnknownServerError
-	}
-	if code == kerr.InvalidTxnState && s.version >= 11 {
-		code = kerr.TransactionAbortable
 	}
 	r.code = code.Code
 	var records *RecordErrors

@@ -93,7 +93,7 @@ func TestProduceRefusals(t *testing.T) {
 	logs[0].fail = kerr.InvalidTxnState
 	check(txn, kerr.InvalidTxnState)
 	txn.SetVersion(11)
-	check(txn, kerr.TransactionAbortable)
+	check(txn, kerr.InvalidTxnState)
 
 	logs[0].fail = &RecordErrors{Err: kerr.InvalidRecord, Message: "one record is bad",
 		Records: []RecordError{{Index: 2, Message: "it has no key"}}}

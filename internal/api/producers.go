@@ -5,30 +5,10 @@ package api
 import (
 	"context"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/replica"
 )
-
-// InitProducerID: 0-5
-//
-// Behaviours:
-//   - Without a transactional id: a new producer id with epoch 0, whatever
-//     else the request says.
-//   - With one, the transaction coordinator would have to be asked. It is not
-//     there, which Kafka says by COORDINATOR_NOT_AVAILABLE.
-//   - An empty transactional id, or only one of producer id and epoch:
-//     INVALID_REQUEST.
-//
-// Versions:
-//
-//	0: KIP-98
-//	1: throttling after the answer (KIP-219)
-//	2: flexible
-//	3: producer id and epoch to go on with (KIP-360)
-//	4: PRODUCER_FENCED (KIP-588)
-//	5: TRANSACTION_ABORTABLE (KIP-890)
 
 // DescribeProducers: 0
 //
@@ -36,52 +16,18 @@ import (
 //   - Only the leader answers (KIP-664); the producers with state in the
 //     partition, with the start of an open transaction.
 
-// Producers answers what producers need and what they left.
+// Producers answers what producers left.
 type Producers struct {
 	Partitions Finder
-	IDs        ProducerIDs
 	// ValidName tells what is wrong with a topic's name, nil if nothing.
 	ValidName func(topic string) error
-}
-
-// ProducerIDs gives each caller an id of its own.
-type ProducerIDs interface {
-	Next(ctx context.Context) (int64, error)
 }
 
 // Routes are the family's rows of the table.
 func (p *Producers) Routes() []Route {
 	return []Route{
-		On(kmsg.InitProducerID, 0, 5, p.initID),
 		On(kmsg.DescribeProducers, 0, 0, p.describe),
 	}
-}
-
-func (p *Producers) initID(ctx context.Context, c *Call, req *kmsg.InitProducerIDRequest) (kmsg.Response, error) {
-	resp := kmsg.NewPtrInitProducerIDResponse()
-	resp.ProducerID, resp.ProducerEpoch = -1, 0
-	fail := func(err error) (kmsg.Response, error) {
-		resp.ErrorCode = replica.Code(err)
-		return resp, nil
-	}
-	id, epoch := req.ProducerID, req.ProducerEpoch
-	if c.Version < 3 {
-		id, epoch = -1, -1
-	}
-	switch {
-	case (id == -1) != (epoch == -1):
-		return fail(kerr.InvalidRequest)
-	case req.TransactionalID != nil && *req.TransactionalID == "":
-		return fail(kerr.InvalidRequest)
-	case req.TransactionalID != nil:
-		return fail(kerr.CoordinatorNotAvailable)
-	}
-	next, err := p.IDs.Next(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	resp.ProducerID = next
-	return resp, nil
 }
 
 func (p *Producers) describe(_ context.Context, _ *Call, req *kmsg.DescribeProducersRequest) (kmsg.Response, error) {

@@ -92,7 +92,7 @@ func (c *countedIDs) Next(context.Context) (int64, error) {
 
 func TestInitProducerIDRules(t *testing.T) {
 	t.Parallel()
-	p := &Producers{IDs: &countedIDs{}}
+	p := &Txns{IDs: &countedIDs{}, Cluster: &groupWorld{}}
 	empty, name := "", "tx"
 	for _, c := range []struct {
 		version int16
@@ -107,15 +107,15 @@ func TestInitProducerIDRules(t *testing.T) {
 		{4, nil, 5, -1, kerr.InvalidRequest.Code},
 		{4, nil, -1, 1, kerr.InvalidRequest.Code},
 		{4, &empty, -1, -1, kerr.InvalidRequest.Code},
-		{4, &name, -1, -1, kerr.CoordinatorNotAvailable.Code},
+		{4, &name, -1, -1, kerr.NotCoordinator.Code},
 	} {
 		req := &kmsg.InitProducerIDRequest{TransactionalID: c.txn, ProducerID: c.id, ProducerEpoch: c.epoch}
-		resp, err := p.initID(context.Background(), &Call{Version: c.version}, req)
+		resp, err := p.init(context.Background(), &Call{Version: c.version}, req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r := resp.(*kmsg.InitProducerIDResponse)
-		if r.ErrorCode != c.code || (r.ProducerID >= 0) != (c.code == 0) || r.ProducerEpoch != 0 {
+		if r.ErrorCode != c.code || (r.ProducerID >= 0) != (c.code == 0) || (r.ProducerEpoch >= 0) != (c.code != kerr.NotCoordinator.Code) {
 			t.Errorf("%+v: code %d, id %d, epoch %d", c, r.ErrorCode, r.ProducerID, r.ProducerEpoch)
 		}
 	}

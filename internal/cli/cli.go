@@ -136,7 +136,7 @@ func newRoot(e *Env) *cobra.Command {
 		return &usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
 	root.AddGroup(&cobra.Group{ID: "own", Title: "Commands:"}, &cobra.Group{ID: "kafka", Title: "Kafka's own tools, flag for flag:"})
-	for _, c := range []*cobra.Command{newServer(e), newTopic(e), newProduce(e), newConsume(e), newGroup(e), newConfig(e), newLog(e), newCluster(e), newDoctor(e), newPerf(e), newInstall(e), newVersion(e)} {
+	for _, c := range []*cobra.Command{newServer(e), newTopic(e), newProduce(e), newConsume(e), newGroup(e), newTxn(e), newConfig(e), newLog(e), newCluster(e), newDoctor(e), newPerf(e), newInstall(e), newVersion(e)} {
 		c.GroupID = "own"
 		root.AddCommand(c)
 	}

@@ -45,6 +45,7 @@ type Broker struct {
 	Txn      Txn
 	Quorum   Quorum
 	Replica  Replica
+	Balance  Balance
 
 	// ValidateAll: inflate and check every compressed batch, not only those
 	// of compacted topics (gregor.validate.records=all).
@@ -160,6 +161,8 @@ type Txn struct {
 	AbortCheck        time.Duration
 	ExpirationCheck   time.Duration
 	VerifyPartitions  bool
+	LoadBufferBytes   int
+	AddWait           time.Duration // how long a first write waits for the transaction before
 }
 
 // Quorum are the settings of the metadata log.
@@ -170,6 +173,7 @@ type Quorum struct {
 	SnapshotInterval    time.Duration // 0: never by time
 	ElectionTimeout     time.Duration
 	RequestTimeout      time.Duration
+	AutoJoin            bool
 	FetchTimeout        time.Duration
 	BrokerHeartbeat     time.Duration
 	BrokerSession       time.Duration
@@ -196,6 +200,15 @@ type Replica struct {
 	// Moves between directories; 0 threads: one for each directory.
 	AlterDirThreads        int
 	AlterDirBytesPerSecond int64
+}
+
+// Balance is how the controller spreads load by itself.
+type Balance struct {
+	Enabled        bool
+	Every          time.Duration
+	Batch          int   // partitions moved at a time
+	Slack          int   // percent above the mean
+	BytesPerSecond int64 // that a broker copies meanwhile
 }
 
 // Broker is the typed view.
@@ -268,6 +281,10 @@ func (s *Settings) view() (*Broker, error) {
 	s.coordinators(b)
 	s.quorum(b)
 	s.replica(b)
+	b.Balance = Balance{
+		Enabled: s.flag("gregor.balance.enable"), Every: s.ms("gregor.balance.interval.ms"), Batch: s.int("gregor.balance.batch"),
+		Slack: s.int("gregor.balance.slack.percent"), BytesPerSecond: s.long("gregor.balance.bytes.per.second"),
+	}
 	b.ValidateAll = s.text("gregor.validate.records") == "all"
 	b.ScrubBytesPerSecond = s.long("gregor.scrub.bytes.per.second")
 	b.ProducerIDExpiration = s.ms("producer.id.expiration.ms")
@@ -478,6 +495,8 @@ func (s *Settings) coordinators(b *Broker) {
 		AbortCheck:        s.ms("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
 		ExpirationCheck:   s.ms("transaction.remove.expired.transaction.cleanup.interval.ms"),
 		VerifyPartitions:  s.flag("transaction.partition.verification.enable"),
+		LoadBufferBytes:   s.int("transaction.state.log.load.buffer.size"),
+		AddWait:           s.ms("add.partitions.to.txn.retry.backoff.max.ms"),
 	}
 }
 
@@ -489,6 +508,7 @@ func (s *Settings) quorum(b *Broker) {
 		SnapshotInterval:    s.ms("metadata.log.max.snapshot.interval.ms"),
 		ElectionTimeout:     s.ms("controller.quorum.election.timeout.ms"),
 		RequestTimeout:      s.ms("controller.quorum.request.timeout.ms"),
+		AutoJoin:            s.flag("controller.quorum.auto.join.enable"),
 		FetchTimeout:        s.ms("controller.quorum.fetch.timeout.ms"),
 		BrokerHeartbeat:     s.ms("broker.heartbeat.interval.ms"),
 		BrokerSession:       s.ms("broker.session.timeout.ms"),

@@ -5,14 +5,14 @@ package config
 // brokerTable holds the properties of brokers and controllers, in the order of their names.
 var brokerTable = []Property{
 	{
-		Name: "add.partitions.to.txn.retry.backoff.max.ms", Type: Int, Default: "100", Importance: High, Standing: Kept,
+		Name: "add.partitions.to.txn.retry.backoff.max.ms", Type: Int, Default: "100", Importance: High,
 		Valid: atLeast(0),
-		Doc:   "Longest pause between attempts to add a partition to a transaction on behalf of an older client.",
+		Doc:   "How long the first write of a transaction waits until the one before has its markers. After that the client has to ask again.",
 	},
 	{
-		Name: "add.partitions.to.txn.retry.backoff.ms", Type: Int, Default: "20", Importance: High, Standing: Kept,
+		Name: "add.partitions.to.txn.retry.backoff.ms", Type: Int, Default: "20", Importance: High, Standing: NoEffect,
 		Valid: atLeast(1),
-		Doc:   "First pause between attempts to add a partition to a transaction on behalf of an older client.",
+		Doc:   "First pause between attempts to add a partition to a transaction. There are no attempts here: the request waits, see add.partitions.to.txn.retry.backoff.max.ms.",
 	},
 	{
 		Name: "advertised.listeners", Type: List, Null: true, Importance: High,
@@ -133,11 +133,11 @@ var brokerTable = []Property{
 		Doc:   "How long Kafka's controller gathers writes before it flushes; Gregor flushes by group commit.",
 	},
 	{
-		Name: "controller.quorum.auto.join.enable", Type: Boolean, Default: "false", Importance: Low, Standing: NotBuilt,
+		Name: "controller.quorum.auto.join.enable", Type: Boolean, Default: "false", Importance: Low,
 		Doc: "Let a controller that is no voter yet add itself to the quorum.",
 	},
 	{
-		Name: "controller.quorum.bootstrap.servers", Type: List, Default: "", Importance: High, Standing: Kept,
+		Name: "controller.quorum.bootstrap.servers", Type: List, Default: "", Importance: High,
 		Valid: anyList(true),
 		Doc:   "Addresses by which the controllers of the cluster are found.",
 	},
@@ -147,17 +147,17 @@ var brokerTable = []Property{
 		Doc:   "Longest random pause before another election after a failed one.",
 	},
 	{
-		Name: "controller.quorum.election.timeout.ms", Type: Int, Default: "1000", Importance: High, Standing: Kept,
+		Name: "controller.quorum.election.timeout.ms", Type: Int, Default: "1000", Importance: High,
 		Valid: atLeast(0),
-		Doc:   "How long a controller waits for votes before it starts another election.",
+		Doc:   "How long a controller waits for votes, at most, before it starts another election. Gregor: also how long it does without a leader, at most; it campaigns after a random time between half of this and all of it.",
 	},
 	{
-		Name: "controller.quorum.fetch.timeout.ms", Type: Int, Default: "2000", Importance: High, Standing: Kept,
+		Name: "controller.quorum.fetch.timeout.ms", Type: Int, Default: "2000", Importance: High,
 		Valid: atLeast(0),
-		Doc:   "How long followers of the metadata quorum do without a leader before they campaign.",
+		Doc:   "How long followers of the metadata quorum do without a leader before they campaign. Gregor: the shorter of this and controller.quorum.election.timeout.ms counts for both.",
 	},
 	{
-		Name: "controller.quorum.request.timeout.ms", Type: Int, Default: "2000", Importance: Medium, Standing: Kept,
+		Name: "controller.quorum.request.timeout.ms", Type: Int, Default: "2000", Importance: Medium,
 		Valid: atLeast(0),
 		Doc:   "How long a request between controllers may take.",
 	},
@@ -167,7 +167,7 @@ var brokerTable = []Property{
 		Doc:   "Pause before a failed request between controllers is repeated.",
 	},
 	{
-		Name: "controller.quorum.voters", Type: List, Default: "", Importance: High, Standing: Kept,
+		Name: "controller.quorum.voters", Type: List, Default: "", Importance: High,
 		Valid: anyList(true),
 		Doc:   "The fixed set of voters, as `id@host:port` entries. With the controller role this node must be among them.",
 	},
@@ -238,6 +238,34 @@ var brokerTable = []Property{
 		Name: "follower.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept, Internal: true,
 		Valid: atLeast(0),
 		Doc:   "Bytes a second this broker takes in for throttled replicas. Dynamic only.",
+	},
+	{
+		Name: "gregor.balance.batch", Type: Int, Default: "20", Importance: Low, Mode: ClusterWide,
+		Valid: atLeast(1),
+		Doc:   "How many partitions the controller moves at a time when it spreads load by itself.",
+	},
+	{
+		Name: "gregor.balance.bytes.per.second", Type: Long, Default: "52428800", Importance: Medium, Mode: ClusterWide,
+		Valid: atLeast(1),
+		Doc:   "How fast each broker copies replicas that are being added to it while `gregor.balance.enable` is on, unless they have a throttle of their own (`follower.replication.throttled.replicas`).",
+	},
+	{
+		Name: "gregor.balance.enable", Type: Boolean, Default: "false", Importance: Medium, Mode: ClusterWide,
+		Doc: "Let the active controller spread replicas over brokers and racks, and move them off brokers that are drained or unregistered, one batch at a time and only while every replica is in sync. `gregor cluster balance` shows what it would do.",
+	},
+	{
+		Name: "gregor.balance.interval.ms", Type: Long, Default: "60000", Importance: Low, Mode: ClusterWide,
+		Valid: atLeast(1000),
+		Doc:   "How often the controller looks whether load is to be spread.",
+	},
+	{
+		Name: "gregor.balance.slack.percent", Type: Int, Default: "10", Importance: Low, Mode: ClusterWide,
+		Valid: between(1, 1000),
+		Doc:   "How many percent more replicas than the mean a broker may hold before the controller moves some by itself.",
+	},
+	{
+		Name: "gregor.broker.drain", Type: Boolean, Default: "false", Importance: Medium, Mode: PerBroker,
+		Doc: "Take this broker out: new replicas go to others where there are any, and balancing moves what it has. `gregor cluster balance --drain` sets it, `--undrain` takes it away.",
 	},
 	{
 		Name: "gregor.durable", Type: Boolean, Default: "true", Importance: High, Mode: ClusterWide,
@@ -1545,46 +1573,46 @@ var brokerTable = []Property{
 		Doc:   "Largest report of client metrics accepted.",
 	},
 	{
-		Name: "transaction.abort.timed.out.transaction.cleanup.interval.ms", Type: Int, Default: "10000", Importance: Low, Standing: Kept,
+		Name: "transaction.abort.timed.out.transaction.cleanup.interval.ms", Type: Int, Default: "10000", Importance: Low, Standing: NoEffect,
 		Valid: atLeast(1),
-		Doc:   "How often transactions that took too long are looked for.",
+		Doc:   "How often transactions that took too long are looked for. Here each has a timer of its own.",
 	},
 	{
-		Name: "transaction.max.timeout.ms", Type: Int, Default: "900000", Importance: High, Standing: Kept,
+		Name: "transaction.max.timeout.ms", Type: Int, Default: "900000", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Longest transaction timeout a producer may ask for.",
 	},
 	{
-		Name: "transaction.partition.verification.enable", Type: Boolean, Default: "true", Importance: Low, Mode: ClusterWide, Standing: Kept,
+		Name: "transaction.partition.verification.enable", Type: Boolean, Default: "true", Importance: Low, Mode: ClusterWide,
 		Doc: "Check that a partition belongs to the transaction before the first write to it.",
 	},
 	{
-		Name: "transaction.remove.expired.transaction.cleanup.interval.ms", Type: Int, Default: "3600000", Importance: Low, Standing: Kept,
+		Name: "transaction.remove.expired.transaction.cleanup.interval.ms", Type: Int, Default: "3600000", Importance: Low,
 		Valid: atLeast(1),
 		Doc:   "How often expired transactional ids are looked for.",
 	},
 	{
-		Name: "transaction.state.log.load.buffer.size", Type: Int, Default: "5242880", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.load.buffer.size", Type: Int, Default: "5242880", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Bytes read at a time when transactions are loaded.",
 	},
 	{
-		Name: "transaction.state.log.min.isr", Type: Int, Default: "2", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.min.isr", Type: Int, Default: "2", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "`min.insync.replicas` of `__transaction_state`.",
 	},
 	{
-		Name: "transaction.state.log.num.partitions", Type: Int, Default: "50", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.num.partitions", Type: Int, Default: "50", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Partitions of `__transaction_state`.",
 	},
 	{
-		Name: "transaction.state.log.replication.factor", Type: Short, Default: "3", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.replication.factor", Type: Short, Default: "3", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Replicas of `__transaction_state`.",
 	},
 	{
-		Name: "transaction.state.log.segment.bytes", Type: Int, Default: "104857600", Importance: High, Standing: Kept,
+		Name: "transaction.state.log.segment.bytes", Type: Int, Default: "104857600", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "Segment size of `__transaction_state`.",
 	},
@@ -1593,7 +1621,7 @@ var brokerTable = []Property{
 		Doc: "Permit transactions that an outside coordinator commits.",
 	},
 	{
-		Name: "transactional.id.expiration.ms", Type: Int, Default: "604800000", Importance: High, Standing: Kept,
+		Name: "transactional.id.expiration.ms", Type: Int, Default: "604800000", Importance: High,
 		Valid: atLeast(1),
 		Doc:   "How long a silent transactional id is remembered.",
 	},

@@ -47,6 +47,7 @@ func (n *Node) startControl(context.Context) error {
 		return err
 	}
 	n.startGroups()
+	n.startTxns()
 	n.controller = controller.New(controller.Config{
 		Found: n.foundingRecords,
 		Fault: func(name string, err error) {
@@ -66,6 +67,7 @@ func (n *Node) startControl(context.Context) error {
 		Dir: filepath.Join(n.metaDir.Path(), metadataLog.String()), Log: log,
 		Publish: n.publish, Controller: n.controller, Events: n.quorumEvents(),
 		SnapshotBytes: q.SnapshotBytes, SnapshotAge: q.SnapshotInterval,
+		Tick: electionTick(q), ElectionTicks: electionTicks, HeartbeatTicks: 2,
 	})
 	if err != nil {
 		return err
@@ -79,12 +81,16 @@ func (n *Node) startControl(context.Context) error {
 	})
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
+	n.seat = n.takeSeat()
 	return n.buildAPI()
 }
 
 // foundingRecords are the first of a cluster: its id, and who founded it.
 func (n *Node) foundingRecords() []meta.Record {
 	records := []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: time.Now().UnixMilli()}}
+	for _, f := range supportedFeatures() {
+		records = append(records, meta.FeatureRecord{Name: f.Name, Level: f.Max})
+	}
 	for _, v := range n.begins.voters {
 		if len(v.Endpoints) > 0 {
 			records = append(records, meta.ControllerRecord{Controller: meta.Controller{ID: v.ID, Directory: v.Directory, Endpoints: v.Endpoints}})
@@ -140,10 +146,13 @@ func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 		switch {
 		case c.Name == config.OffsetsTopic:
 			n.elect(c)
+		case c.Name == config.TxnTopic:
+			n.electTxns(c)
 		case c.Old != nil && (c.New == nil || c.Recreated()):
 			n.groups.Post(func(s *group.Shard, _ time.Time) coord.Result { return s.TopicDeleted(c.Name) })
 		}
 	}
+	n.publishTxns(img, d)
 	if n.cfg.Published != nil {
 		n.cfg.Published(img)
 	}
@@ -193,10 +202,6 @@ func (n *Node) maxOffsetsBatch() int {
 	return n.topicConfig(n.image.Load(), config.OffsetsTopic).MaxMessageBytes
 }
 
-// supportedFeatures are those that this program knows, by name. A feature is
-// listed only once all that it promises is there (docs/adr).
-func supportedFeatures() []meta.FeatureRange { return nil }
-
 func (n *Node) quorumEvents() quorum.Events {
 	log := n.logs.Logger(logQuorum)
 	return quorum.Events{
@@ -209,34 +214,8 @@ func (n *Node) quorumEvents() quorum.Events {
 			log.Debug("metadata snapshot written", "index", index, "bytes", bytes, "took", took)
 		},
 		Failed: func(err error) { n.fail(fmt.Errorf("metadata log: %w", err)) },
+		Voters: n.votersChanged,
 	}
-}
-
-// Status meets api.Quorum.
-func (n *Node) Status(ctx context.Context) (api.QuorumStatus, error) {
-	d, err := n.quorum.Describe(ctx)
-	if err != nil {
-		return api.QuorumStatus{}, err
-	}
-	voters := map[uint64]*meta.Controller{}
-	for c := range n.image.Load().Controllers() {
-		voters[quorum.RaftID(c.ID, c.Directory)] = c
-	}
-	out := api.QuorumStatus{Leader: -1, LeaderEpoch: int32(d.Term), HighWatermark: d.HighWatermark}
-	now := time.Now().UnixMilli()
-	for _, v := range d.Voters {
-		r := api.QuorumReplica{Node: -1, LogEnd: v.End, LastFetch: -1, LastCaughtUp: -1}
-		if c := voters[v.ID]; c != nil {
-			r.Node, r.Directory = c.ID, c.Directory
-		} else if v.ID == d.ID { // not registered yet
-			r.Node, r.Directory = n.live.Broker().NodeID, n.metaDir.ID()
-		}
-		if v.ID == d.Leader {
-			out.Leader, r.LastFetch, r.LastCaughtUp = r.Node, now, now
-		}
-		out.Voters = append(out.Voters, r)
-	}
-	return out, nil
 }
 
 // epochRaiser asks the controller for new leader epochs, off the goroutine

@@ -32,7 +32,11 @@ const metadataReserve = 8 << 20
 // the others.
 func (n *Node) openDirs(context.Context) error {
 	b := n.live.Broker()
-	paths := append([]string(nil), b.LogDirs...)
+	var paths []string
+	if b.IsBroker { // a controller keeps the metadata log and nothing else
+		paths = append(paths, b.LogDirs...)
+	}
+	hosting := len(paths)
 	separate := true // the metadata log has a directory of its own
 	for _, p := range paths {
 		separate = separate && p != b.MetadataLogDir
@@ -71,7 +75,7 @@ func (n *Node) openDirs(context.Context) error {
 			return err
 		}
 		n.dirs = append(n.dirs, d)
-		if i < len(b.LogDirs) {
+		if i < hosting {
 			n.table.AddDir(d)
 		}
 		if p == b.MetadataLogDir {

@@ -18,19 +18,21 @@ func (n *Node) buildAPI() error {
 	}
 	here := hosted{n.table, &n.image}
 	n.sessions = api.NewSessions(b.Fetch.SessionSlots)
+	admission, txnRows := n.txnFamilies()
 	n.groupAPI = &api.Groups{
 		Shards: n.groups, Cluster: n.topics, Topics: n.topics,
 		MinSession: b.Groups.MinSession, MaxSession: b.Groups.MaxSession, NewID: uuid.NewString,
+		Admission: admission, Logs: here,
 	}
 	families := [][]api.Route{
-		api.NewProduce(api.ProduceConfig{Partitions: here, Metrics: n.metrics, Failed: failed}).Routes(),
+		api.NewProduce(api.ProduceConfig{Partitions: here, Metrics: n.metrics, Failed: failed, Admission: admission}).Routes(),
 		api.NewFetch(api.FetchConfig{
 			Partitions: here, Sessions: n.sessions, MaxBytes: b.Fetch.MaxBytes, Metrics: n.metrics, Failed: failed,
 			Flushed: n.table, Inner: n.inner,
 		}).Routes(),
 		(&api.Offsets{Partitions: here}).Routes(),
 		(&api.Records{Partitions: here, Internal: config.IsInternal}).Routes(),
-		(&api.Producers{Partitions: here, IDs: n.ids, ValidName: plan.CheckName}).Routes(),
+		(&api.Producers{Partitions: here, ValidName: plan.CheckName}).Routes(),
 		(&api.LogDirs{Partitions: here, Hosted: n.table}).Routes(),
 		(&api.Elections{Controller: n.uplink}).Routes(),
 		(&api.Metadata{
@@ -46,9 +48,11 @@ func (n *Node) buildAPI() error {
 			MaxBytes: b.TelemetryMaxBytes, NewID: newID,
 		}).Routes(),
 		(&api.Brokers{Desk: desk{n.desk}}).Routes(),
+		(&api.Voters{Quorum: n}).Routes(),
 		n.quorumRoutes(),
 	}
-	cfg := api.Config{Memory: n.memory, Failed: failed, Inner: n.inner}
+	families = append(families, txnRows...)
+	cfg := api.Config{Memory: n.memory, Failed: failed, Inner: n.inner, Features: features{&n.image}}
 	controllers, err := api.New(cfg, ofControllers(families)...)
 	if err != nil {
 		return err

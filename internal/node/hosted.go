@@ -99,7 +99,9 @@ type hostedPartition struct{ p *replica.Partition }
 func (h hostedPartition) Topic() string { return h.p.Topic() }
 
 func (h hostedPartition) Append(records []byte, o api.AppendOptions) (api.Appended, error) {
-	r, err := h.p.Append(records, o.Acks, replica.AppendOptions{ExpectedEpoch: replica.NoEpoch, NoZstd: o.Version < 7})
+	r, err := h.p.Append(records, o.Acks, replica.AppendOptions{
+		ExpectedEpoch: replica.NoEpoch, NoZstd: o.Version < 7, Guard: o.Guard, Unguarded: o.Unguarded,
+	})
 	if err != nil {
 		return api.Appended{}, recordErrors(err)
 	}
@@ -107,6 +109,10 @@ func (h hostedPartition) Append(records []byte, o api.AppendOptions) (api.Append
 		BaseOffset: r.BaseOffset, UpTo: r.LastOffset + 1, LogAppendTime: r.LogAppendTime,
 		LogStart: r.LogStart, LeaderEpoch: r.LeaderEpoch,
 	}, nil
+}
+
+func (h hostedPartition) BeginTxn(producerID int64, epoch int16, first int32, version2 bool) (uint64, error) {
+	return h.p.BeginTxn(producerID, epoch, first, version2)
 }
 
 // recordErrors gives a refusal of single records api's form.

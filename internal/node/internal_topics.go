@@ -56,16 +56,31 @@ func (c *creator) spec(name string) kmsg.CreateTopicsRequestTopic {
 	if name == config.OffsetsTopic {
 		// Source: GroupCoordinatorService.groupMetadataTopicConfigs.
 		t.NumPartitions, t.ReplicationFactor = b.Offsets.TopicPartitions, b.Offsets.TopicReplication
-		for _, kv := range [][2]string{
+		t.Configs = settings([][2]string{
 			{"cleanup.policy", "compact"}, {"compression.type", "producer"},
 			{"segment.bytes", strconv.Itoa(int(b.Offsets.TopicSegmentBytes))},
-		} {
-			s := kmsg.NewCreateTopicsRequestTopicConfig()
-			s.Name, s.Value = kv[0], &kv[1]
-			t.Configs = append(t.Configs, s)
-		}
+		})
+	}
+	if name == config.TxnTopic {
+		// Source: TransactionStateManager.transactionTopicConfigs.
+		t.NumPartitions, t.ReplicationFactor = b.Txn.TopicPartitions, b.Txn.TopicReplication
+		t.Configs = settings([][2]string{
+			{"unclean.leader.election.enable", "false"}, {"compression.type", "uncompressed"}, {"cleanup.policy", "compact"},
+			{"min.insync.replicas", strconv.Itoa(b.Txn.TopicMinISR)},
+			{"segment.bytes", strconv.Itoa(int(b.Txn.TopicSegmentBytes))},
+		})
 	}
 	return t
+}
+
+func settings(pairs [][2]string) []kmsg.CreateTopicsRequestTopicConfig {
+	var out []kmsg.CreateTopicsRequestTopicConfig
+	for i := range pairs {
+		s := kmsg.NewCreateTopicsRequestTopicConfig()
+		s.Name, s.Value = pairs[i][0], &pairs[i][1]
+		out = append(out, s)
+	}
+	return out
 }
 
 func (c *creator) Create(ctx context.Context, names []string) map[string]error {
@@ -143,6 +158,14 @@ func (c *creator) Coordinator(topic string, index int32, listener string) (node 
 	}
 	e, ok := b.Endpoint(listener)
 	return b.ID, e.Host, int32(e.Port), ok
+}
+
+func (c *creator) Leads(topic string, index int32) (int32, bool) {
+	p := c.image.Load().Partition(topic, index)
+	if p == nil || p.Leader < 0 {
+		return 0, false
+	}
+	return p.Leader, true
 }
 
 // HasPartition and the methods below meet api.GroupTopics.

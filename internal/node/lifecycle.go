@@ -140,16 +140,12 @@ func (n *Node) registration() plan.Registration {
 	r := plan.Registration{
 		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
 		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Features: supportedFeatures(),
-		Clean: n.cleanEpoch(), Checked: true,
+		Clean: n.cleanEpoch(), Checked: true, Voter: n.asController(),
 	}
 	for _, d := range n.table.Dirs() {
 		if d.Err() == nil {
 			r.Dirs = append(r.Dirs, d.ID())
 		}
-	}
-	if b.IsController {
-		r.Voter = &meta.Controller{ID: b.NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation,
-			Endpoints: endpoints(n.Advertised()), Features: supportedFeatures()}
 	}
 	for _, p := range n.table.Losses() {
 		r.Losses = append(r.Losses, plan.ReplicaLoss{Topic: p.Topic, Partition: p.Partition, Loss: plan.LostTail})
@@ -175,6 +171,9 @@ func (n *Node) cleanEpoch() int64 {
 // says so.
 func (n *Node) register(ctx context.Context) error {
 	b := n.live.Broker()
+	if !b.IsBroker {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.Quorum.RegistrationTimeout)
 	defer cancel()
 	if err := n.uplink.CatchUp(ctx); err != nil {
@@ -234,6 +233,9 @@ func (n *Node) startMembership(ready bool) {
 // unfence asks to be let in, now that requests are served, and waits for it.
 func (n *Node) unfence(ctx context.Context) error {
 	m := n.membership
+	if m == nil { // a controller has no partitions to serve
+		return nil
+	}
 	m.want(func(b *plan.Beat) { b.Fence = false })
 	ctx, cancel := context.WithTimeout(ctx, n.live.Broker().Quorum.RegistrationTimeout)
 	defer cancel()

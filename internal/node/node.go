@@ -18,6 +18,8 @@ import (
 	"gregor/internal/config"
 	"gregor/internal/coord"
 	"gregor/internal/coord/group"
+	"gregor/internal/coord/markers"
+	"gregor/internal/coord/txn"
 	"gregor/internal/meta"
 	"gregor/internal/meta/controller"
 	"gregor/internal/meta/uplink"
@@ -32,6 +34,7 @@ import (
 	"gregor/internal/storage"
 	"gregor/internal/vfs"
 	"gregor/internal/wire"
+	"gregor/internal/wire/peer"
 )
 
 // Config is what a node is made of.
@@ -70,7 +73,10 @@ type Node struct {
 	meeting   atomic.Pointer[founding.Meeting]
 	carrier   *carrier.Carrier
 	observer  *observer.Observer
-	receiver  atomic.Pointer[carrier.Receiver]
+	seat      *seat
+	// controllers are asked about the quorum, by node id.
+	controllers *peer.Pool
+	receiver    atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller
 	quorum     *quorum.Node
@@ -85,8 +91,15 @@ type Node struct {
 
 	table  *replica.Table
 	groups *coord.Runtime[*group.Shard]
+	txns   *coord.Runtime[*txn.Shard]
 	topics *creator
 	image  atomic.Pointer[meta.Image]
+
+	// What ends transactions: markers carries orders to markerAPI here, or over
+	// peers to other brokers.
+	markers   *markers.Loop
+	markerAPI *api.Markers
+	peers     *peer.Pool
 
 	memory *api.Memory
 
@@ -278,8 +291,15 @@ func (n *Node) stopServing(ctx context.Context) {
 	if n.topics != nil {
 		n.topics.close()
 	}
+	if n.markers != nil {
+		n.markers.Close()
+		n.txns.Close()
+	}
 	if n.groups != nil {
 		n.groups.Close()
+	}
+	if n.peers != nil {
+		n.peers.Close()
 	}
 	if n.raiser != nil {
 		n.raiser.close()

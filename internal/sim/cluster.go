@@ -23,6 +23,8 @@ type Config struct {
 	Seed uint64
 	// Nodes are brokers and controllers both.
 	Nodes int
+	// Replicas is how many each partition has; one less need to be in sync.
+	Replicas int
 	// Overrides are properties of every node, as key=value.
 	Overrides []string
 	// Plant puts a bug between a node and its disk, to see that it is found;
@@ -67,7 +69,7 @@ func (c *Cluster) properties() []string {
 	for i := range c.cfg.Nodes {
 		voters = append(voters, fmt.Sprintf("%d@%s:9093", i+1, ip(int32(i+1))))
 	}
-	return []string{"controller.quorum.voters=" + strings.Join(voters, ","), "offsets.topic.replication.factor=3"}
+	return []string{"controller.quorum.voters=" + strings.Join(voters, ","), "offsets.topic.replication.factor=1"}
 }
 
 // Addrs are the brokers' addresses.

@@ -80,7 +80,9 @@ func runDumpLog(_ context.Context, e *Env, args []string) error {
 		d.decode = decodeOffsets
 	case metadata.has:
 		d.decode = decodeMetadata
-	case txns.has, remote.has, share.has:
+	case txns.has:
+		d.decode = decodeTransactions
+	case remote.has, share.has:
 		return failf("records of this kind are not written by any broker of this release, and so are not decoded")
 	default:
 		key, err := decoderOf(keyClass.value())
@@ -583,6 +585,56 @@ func decodeOffsets(r batch.Record, offset int64) (key, value string, hasKey, has
 	}
 	version := (&kbin.Reader{Src: r.Value}).Int16()
 	val, _ := plainJSON(ordered{{"version", strconv.Itoa(int(version))}, {"data", v}})
+	return string(raw), string(val), true, true
+}
+
+// decodeTransactions shows a record of __transaction_state as two JSON objects.
+func decodeTransactions(r batch.Record, offset int64) (key, value string, hasKey, hasValue bool) {
+	if r.Key == nil {
+		return fmt.Sprintf("Error at offset %d, skipping. message had a missing key", offset), "", true, false
+	}
+	kind := (&kbin.Reader{Src: r.Key}).Int16()
+	if kind != 0 {
+		return fmt.Sprintf("Unknown record type %d at offset %d, skipping.", kind, offset), "", true, false
+	}
+	k := kmsg.NewTxnMetadataKey()
+	if err := k.ReadFrom(r.Key); err != nil {
+		return fmt.Sprintf("Error at offset %d, skipping. %s", offset, err), "", true, false
+	}
+	raw, _ := plainJSON(ordered{{"type", "0"}, {"data", ordered{{"transactionalId", k.TransactionalID}}}})
+	if r.Value == nil {
+		return string(raw), "<DELETE>", true, true
+	}
+	v := kmsg.NewTxnMetadataValue()
+	if err := v.ReadFrom(r.Value); err != nil {
+		return fmt.Sprintf("Error at offset %d, skipping. %s", offset, err), "", true, false
+	}
+	data := ordered{{"producerId", v.ProducerID}}
+	if v.PreviousProducerID != -1 {
+		data = append(data, member{"previousProducerId", v.PreviousProducerID})
+	}
+	if v.NextProducerID != -1 {
+		data = append(data, member{"nextProducerId", v.NextProducerID})
+	}
+	data = append(data, member{"producerEpoch", v.ProducerEpoch})
+	if v.NextProducerEpoch != -1 {
+		data = append(data, member{"nextProducerEpoch", v.NextProducerEpoch})
+	}
+	var parts any
+	if v.Topics != nil {
+		list := []any{}
+		for _, t := range v.Topics {
+			list = append(list, ordered{{"topic", t.Topic}, {"partitionIds", t.Partitions}})
+		}
+		parts = list
+	}
+	data = append(data, member{"transactionTimeoutMs", v.TimeoutMillis}, member{"transactionStatus", int8(v.State)},
+		member{"transactionPartitions", parts}, member{"transactionLastUpdateTimestampMs", v.LastUpdateTimestamp},
+		member{"transactionStartTimestampMs", v.StartTimestamp})
+	if v.ClientTransactionVersion != 0 {
+		data = append(data, member{"clientTransactionVersion", v.ClientTransactionVersion})
+	}
+	val, _ := plainJSON(ordered{{"version", strconv.Itoa(int(v.Version))}, {"data", data}})
 	return string(raw), string(val), true, true
 }
 

@@ -31,6 +31,7 @@ func TestGolden(t *testing.T) {
 	for file, args := range map[string][]string{
 		"dump-records.txt":         {"kafka-dump-log", "--print-data-log", "--files", "log/00000000000000000000.log"},
 		"dump-offsets.txt":         {"kafka-dump-log", "--offsets-decoder", "--files", "offsets/00000000000000000000.log"},
+		"dump-transactions.txt":    {"kafka-dump-log", "--transaction-log-decoder", "--files", "transactions/00000000000000000000.log"},
 		"dump-snapshot.txt":        {"kafka-dump-log", "--files", "snapshot/00000000000000000028.snapshot"},
 		"version-mapping-4.1.txt":  {"kafka-storage", "version-mapping", "-r", "4.1"},
 		"feature-dependencies.txt": {"kafka-storage.sh", "feature-dependencies", "-f", "kraft.version=1", "-f", "eligible.leader.replicas.version=1"},

@@ -80,6 +80,7 @@ func Tools() []Tool {
 		{"kafka-broker-api-versions", "show which requests brokers understand", runBrokerAPIVersions},
 		{"kafka-cluster", "show a cluster's id and endpoints", runCluster},
 		{"kafka-features", "show and change feature levels", runFeatures},
+		{"kafka-transactions", "show the transactions of producers, find those that hang, end them", runTransactions},
 		{"kafka-client-metrics", "show and change client metrics subscriptions", runClientMetrics},
 		{"kafka-producer-perf-test", "measure how fast records are produced", runProducerPerf},
 		{"kafka-consumer-perf-test", "measure how fast records are consumed", runConsumerPerf},

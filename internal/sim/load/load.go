@@ -253,12 +253,9 @@ func (w *Load) Abandon() {
 func (w *Load) readAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ends, err := w.admin.ListEndOffsets(ctx, w.c.Topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := w.ends(ctx)
 	if err != nil {
-		w.fail("end offsets after the last fault: %v", err)
+		w.fail("no end offsets %v after the last fault: %v", patience, err)
 		return
 	}
 	missing := map[int32]int64{}
@@ -283,6 +280,22 @@ func (w *Load) readAll() {
 				delete(missing, p.Partition)
 			}
 		})
+	}
+}
+
+// ends asks until every partition answers.
+func (w *Load) ends(ctx context.Context) (kadm.ListedOffsets, error) {
+	for {
+		ask, cancel := context.WithTimeout(ctx, 10*time.Second)
+		ends, err := w.admin.ListEndOffsets(ask, w.c.Topic)
+		cancel()
+		if err == nil {
+			err = ends.Error()
+		}
+		if err == nil || ctx.Err() != nil {
+			return ends, err
+		}
+		pause(ctx, 100*time.Millisecond)
 	}
 }
 
