@@ -200,7 +200,13 @@ type Replica struct {
 	// Moves between directories; 0 threads: one for each directory.
 	AlterDirThreads        int
 	AlterDirBytesPerSecond int64
+	// FollowerRate is what throttled replicas of this broker take in a second;
+	// Unthrottled: as fast as it goes.
+	FollowerRate int64
 }
+
+// Unthrottled is a rate without limit.
+const Unthrottled = math.MaxInt64
 
 // Balance is how the controller spreads load by itself.
 type Balance struct {
@@ -532,6 +538,8 @@ func (s *Settings) replica(b *Broker) {
 
 		AlterDirThreads:        s.int("num.replica.alter.log.dirs.threads"),
 		AlterDirBytesPerSecond: s.long("replica.alter.log.dirs.io.max.bytes.per.second"),
+
+		FollowerRate: s.long("follower.replication.throttled.rate"),
 	}
 }
 

@@ -82,6 +82,7 @@ func (n *Node) startControl(context.Context) error {
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
 	n.seat = n.takeSeat()
+	n.startBalancer()
 	return n.buildAPI()
 }
 

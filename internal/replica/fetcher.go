@@ -217,6 +217,18 @@ func (f *fetcher) later(x *followed, now time.Time) {
 	x.until = now.Add(f.backOff(x.failures))
 }
 
+// rest takes a partition out of the session until a throttle lets it go on.
+func (f *fetcher) rest(x *followed, until time.Time) {
+	if x.inSession {
+		x.inSession = false
+		f.forgotten = append(f.forgotten, x.id)
+	}
+	if x.until.IsZero() {
+		f.delayed = append(f.delayed, x)
+	}
+	x.until = until
+}
+
 // backOff grows from 20 ms to replica.fetch.backoff.ms. Differs from Kafka,
 // which waits that long at once: after an election the new leader may hear of
 // it a moment after its followers, and producers with acks=all wait for them.
@@ -295,6 +307,10 @@ func (f *fetcher) fetch(ctx context.Context, next time.Time) time.Duration {
 		}
 		if err := x.p.renew(x.epoch); err != nil && !errors.Is(err, errNotFollowing) {
 			f.later(x, time.Now())
+			continue
+		}
+		if wait := x.p.table.config.Throttle.copy(x.p, 0); wait > 0 {
+			f.rest(x, time.Now().Add(wait))
 			continue
 		}
 		at, err := x.p.stands(x.epoch)
@@ -403,7 +419,11 @@ func (f *fetcher) apply(x *followed, part *FetchedPartition, now time.Time) {
 			if ev.Fetched != nil {
 				ev.Fetched(p.topic, len(part.Records))
 			}
-			f.ask(x)
+			if wait := p.table.config.Throttle.copy(p, len(part.Records)); wait > 0 {
+				f.rest(x, now.Add(wait))
+			} else {
+				f.ask(x)
+			}
 		}
 	}
 	switch {

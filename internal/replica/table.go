@@ -53,6 +53,8 @@ type Config struct {
 	Stray func(dir string, n storage.Name)
 	// Moves between directories.
 	Moves MoveEvents
+	// Throttle slows the copying of replicas down.
+	Throttle Throttle
 }
 
 // Table is the partitions hosted by this node.
