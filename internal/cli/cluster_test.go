@@ -21,7 +21,7 @@ import (
 func sick() *clusterView {
 	at := func(topic string) tp { return tp{topic, 0} }
 	v := &clusterView{
-		ID: "c", Controller: 1, Voters: []int32{1, 2},
+		ID: "c", Controller: 1, Voters: []int32{1, 2}, Late: []int32{2},
 		Brokers: []brokerView{{1, "h:1", "a", false}, {2, "h:2", "b", false}, {3, "h:3", "c", true}},
 		Moving:  map[tp]kmsg.ListPartitionReassignmentsResponseTopicPartition{at("grows"): {AddingReplicas: []int32{2}}},
 		logs: map[tp]map[int32]logView{
@@ -84,8 +84,11 @@ func TestClusterReport(t *testing.T) {
 	if why := v.whyBehind(grows, 2); why != "broker 2 does not answer" {
 		t.Error(why)
 	}
+	if w := (&statusReport{Late: []int32{2}}); w.well() {
+		t.Error("a voter that lags is well")
+	}
 	var out bytes.Buffer
-	if err := r.print(&client{env: &Env{Out: &out}}); err != nil || !strings.Contains(out.String(), "9 partitions, 3 without a leader, 1 below min.insync.replicas, 6 under-replicated, 1 being moved, 1 not led by the first replica\n") {
+	if err := r.print(&client{env: &Env{Out: &out}}); err != nil || !strings.HasPrefix(out.String(), "cluster c\ncontroller 1, of voters 1,2; behind with the metadata: 2\n") || !strings.Contains(out.String(), "9 partitions, 3 without a leader, 1 below min.insync.replicas, 6 under-replicated, 1 being moved, 1 not led by the first replica\n") {
 		t.Errorf("%v\n%s", err, &out)
 	}
 }

@@ -27,7 +27,7 @@ type clusterView struct {
 	ID         string
 	Controller int32
 	Voters     []int32
-	Observers  []int32
+	Late       []int32      // voters that do not keep up with the metadata log
 	Brokers    []brokerView // by id
 	Partitions []partitionView
 	Moving     map[tp]kmsg.ListPartitionReassignmentsResponseTopicPartition
@@ -86,7 +86,7 @@ func viewCluster(ctx context.Context, cl *kgo.Client, adm *kadm.Client) (*cluste
 	}
 	v.ID, v.Controller = md.Cluster, md.Controller
 	v.askBrokers(ctx, cl, md)
-	v.askQuorum(ctx, cl)
+	v.askQuorum(ctx, cl, time.Now())
 	if v.Moving, err = kafka.Reassignments(ctx, cl, func(topic string, i int32) tp { return tp{topic, i} }); err != nil {
 		return nil, err
 	}
@@ -167,7 +167,10 @@ func deref(s *string) string {
 	return *s
 }
 
-func (v *clusterView) askQuorum(ctx context.Context, cl *kgo.Client) {
+// voterPatience is how long a voter may lag before it is told.
+const voterPatience = 10 * time.Second
+
+func (v *clusterView) askQuorum(ctx context.Context, cl *kgo.Client, now time.Time) {
 	req := kmsg.NewPtrDescribeQuorumRequest()
 	t := kmsg.NewDescribeQuorumRequestTopic()
 	t.Topic = "__cluster_metadata"
@@ -183,12 +186,12 @@ func (v *clusterView) askQuorum(ctx context.Context, cl *kgo.Client) {
 	}
 	for _, r := range p.CurrentVoters {
 		v.Voters = append(v.Voters, r.ReplicaID)
-	}
-	for _, r := range p.Observers {
-		v.Observers = append(v.Observers, r.ReplicaID)
+		if r.ReplicaID != p.LeaderID && r.LogEndOffset < p.HighWatermark && r.LastCaughtUpTimestamp < now.Add(-voterPatience).UnixMilli() {
+			v.Late = append(v.Late, r.ReplicaID)
+		}
 	}
 	slices.Sort(v.Voters)
-	slices.Sort(v.Observers)
+	slices.Sort(v.Late)
 }
 
 // askLogs asks every broker that is up for its logs, all at once.
