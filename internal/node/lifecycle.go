@@ -142,7 +142,7 @@ func (n *Node) registration() plan.Registration {
 	r := plan.Registration{
 		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
 		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Features: supportedFeatures(),
-		Clean: n.cleanEpoch(), Checked: true, Voter: n.asController(),
+		Clean: n.cleanEpoch(), Checked: true, Voter: n.asController(), Cordoned: n.cordonedDirs(),
 	}
 	for _, d := range n.table.Dirs() {
 		if d.Err() == nil {
@@ -276,7 +276,7 @@ func (m *membership) beat(ctx context.Context) {
 		beat := m.wants
 		m.mu.Unlock()
 		beat.Applied = n.image.Load().Version()
-		beat.Offline = n.offlineDirs()
+		beat.Offline, beat.Cordoned = n.offlineDirs(), n.cordonedDirs()
 		moved := n.uplink.Moved()
 		pulse, err := m.send(ctx, beat, b.Quorum.BrokerSession)
 		wait := b.Quorum.BrokerHeartbeat
