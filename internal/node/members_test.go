@@ -253,6 +253,41 @@ func TestOneIDTwice(t *testing.T) {
 	first.Kill()
 }
 
+// configure sets a dynamic setting of one broker.
+func (v *voters) configure(n *Node, name, value string) {
+	v.t.Helper()
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	r := kmsg.NewIncrementalAlterConfigsRequestResource()
+	r.ResourceType, r.ResourceName = 4, fmt.Sprint(n.live.Broker().NodeID)
+	c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	c.Name, c.Value = name, &value
+	r.Configs = append(r.Configs, c)
+	req.Resources = append(req.Resources, r)
+	resp, err := n.uplink.Do(v.t.Context(), req)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if r := resp.(*kmsg.IncrementalAlterConfigsResponse).Resources[0]; r.ErrorCode != 0 {
+		v.t.Fatalf("%s=%s: %d %s", name, value, r.ErrorCode, *r.ErrorMessage)
+	}
+}
+
+// TestListenersAreTold: a listener that a broker gets while it runs is known to
+// the whole cluster.
+func TestListenersAreTold(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 1)
+	defer v.close()
+	v.startAllWhole("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,EXTRA:PLAINTEXT", "inter.broker.listener.name=PLAINTEXT")
+	n := v.nodes[0]
+	epoch := n.Image().Broker(1).Epoch
+	v.configure(n, "listeners", "PLAINTEXT://"+v.addrs[0]+",EXTRA://"+freePort(t))
+	v.await("the other listener", func(n *Node) bool { _, ok := n.Image().Broker(1).Endpoint("EXTRA"); return ok })
+	if b := n.Image().Broker(1); b.Epoch != epoch || b.Fenced {
+		t.Errorf("%+v, was of epoch %d", b, epoch)
+	}
+}
+
 // TestCordonedDirectory: a directory that is cordoned while the broker runs
 // takes no new replicas.
 func TestCordonedDirectory(t *testing.T) {
@@ -273,17 +308,7 @@ func TestCordonedDirectory(t *testing.T) {
 	if got := in("/data", "a"); got != 6 {
 		t.Errorf("%d of 6 in the directory that is not cordoned", got)
 	}
-	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
-	r := kmsg.NewIncrementalAlterConfigsRequestResource()
-	r.ResourceType, r.ResourceName = 4, "1"
-	c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-	all := "*"
-	c.Name, c.Value = "cordoned.log.dirs", &all
-	r.Configs = append(r.Configs, c)
-	req.Resources = append(req.Resources, r)
-	if _, err := n.uplink.Do(t.Context(), req); err != nil {
-		t.Fatal(err)
-	}
+	v.configure(n, "cordoned.log.dirs", "*")
 	v.await("cordoned directories", func(n *Node) bool { return len(n.Image().Broker(1).Cordoned) == 2 })
 	topic := kmsg.NewPtrCreateTopicsRequest()
 	topic.Version = 7
