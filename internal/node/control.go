@@ -143,6 +143,7 @@ func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	gone()
 	n.image.Store(img)
 	n.forgetTopics(d)
+	n.countUnclean(d)
 	for c := range d.TopicChanges() {
 		switch {
 		case c.Name == config.OffsetsTopic:

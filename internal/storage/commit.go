@@ -113,13 +113,15 @@ func (d *Dir) commitQueue() {
 	if len(d.jobs) == 0 {
 		return
 	}
-	d.flushing.Store(time.Now().UnixNano())
+	began := time.Now()
+	d.flushing.Store(began.UnixNano())
 	err := d.syncJobs(d.jobs)
 	d.flushing.Store(0)
 	if err != nil {
 		d.fail(err)
 		return
 	}
+	d.cfg.Events.committed(began)
 	for i := range d.jobs {
 		j := &d.jobs[i]
 		j.rose = j.log.noteFlushed(j, len(d.jobs) <= smallAmong)
