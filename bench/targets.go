@@ -71,6 +71,9 @@ func verdicts(bs []*broker, all map[string][]map[string]result) {
 		}
 	}
 	for _, t := range targets {
+		if t.row == "startup" && *loads != "startup" {
+			continue
+		}
 		a := collect(all[bs[0].name], t)
 		if len(a) == 0 {
 			continue

@@ -117,6 +117,7 @@ type Log struct {
 	HighWatermarkCheck    time.Duration
 	InitialTaskDelay      time.Duration
 	RecoveryThreads       int // for each directory
+	DirFailureTimeout     time.Duration
 }
 
 // Cleaner are the settings of the log cleaner.
@@ -200,7 +201,13 @@ type Replica struct {
 	// Moves between directories; 0 threads: one for each directory.
 	AlterDirThreads        int
 	AlterDirBytesPerSecond int64
+	// FollowerRate is what throttled replicas of this broker take in a second;
+	// Unthrottled: as fast as it goes.
+	FollowerRate int64
 }
+
+// Unthrottled is a rate without limit.
+const Unthrottled = math.MaxInt64
 
 // Balance is how the controller spreads load by itself.
 type Balance struct {
@@ -450,6 +457,7 @@ func (s *Settings) logs(b *Broker) {
 		RetentionCheck:        s.ms("log.retention.check.interval.ms"),
 		FlushCheck:            s.ms("log.flush.scheduler.interval.ms"),
 		FlushCheckpoint:       s.ms("log.flush.offset.checkpoint.interval.ms"),
+		DirFailureTimeout:     s.ms("log.dir.failure.timeout.ms"),
 		StartOffsetCheckpoint: s.ms("log.flush.start.offset.checkpoint.interval.ms"),
 		HighWatermarkCheck:    s.ms("replica.high.watermark.checkpoint.interval.ms"),
 		InitialTaskDelay:      s.ms("log.initial.task.delay.ms"),
@@ -532,6 +540,8 @@ func (s *Settings) replica(b *Broker) {
 
 		AlterDirThreads:        s.int("num.replica.alter.log.dirs.threads"),
 		AlterDirBytesPerSecond: s.long("replica.alter.log.dirs.io.max.bytes.per.second"),
+
+		FollowerRate: s.long("follower.replication.throttled.rate"),
 	}
 }
 

@@ -235,7 +235,7 @@ var brokerTable = []Property{
 		Doc: "Tuning of Kafka's purgatory for Fetch.",
 	},
 	{
-		Name: "follower.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept, Internal: true,
+		Name: "follower.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Internal: true,
 		Valid: atLeast(0),
 		Doc:   "Bytes a second this broker takes in for throttled replicas. Dynamic only.",
 	},
@@ -554,9 +554,9 @@ var brokerTable = []Property{
 		Doc:   "How often the balance of leaders is checked.",
 	},
 	{
-		Name: "leader.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept, Internal: true,
+		Name: "leader.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: NoEffect, Internal: true,
 		Valid: atLeast(0),
-		Doc:   "Bytes a second this broker sends for throttled replicas. Dynamic only.",
+		Doc:   "Bytes a second this broker sends for throttled replicas. Dynamic only. Here those who receive keep to their own rate, `follower.replication.throttled.rate`, and leaders do not hold back as well.",
 	},
 	{
 		Name: "listener.security.protocol.map", Type: String, Default: "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Importance: Low, Mode: PerBroker,
@@ -629,7 +629,7 @@ var brokerTable = []Property{
 		Doc:   "Directory of the logs when `log.dirs` is not set.",
 	},
 	{
-		Name: "log.dir.failure.timeout.ms", Type: Long, Default: "30000", Importance: Low, Standing: Kept,
+		Name: "log.dir.failure.timeout.ms", Type: Long, Default: "30000", Importance: Low,
 		Valid: atLeast(1),
 		Doc:   "A broker that could not report a failed log directory to the controller for this long stops.",
 	},

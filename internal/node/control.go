@@ -82,6 +82,7 @@ func (n *Node) startControl(context.Context) error {
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
 	n.seat = n.takeSeat()
+	n.startBalancer()
 	return n.buildAPI()
 }
 
@@ -247,6 +248,11 @@ func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// LeaveSeats meets replica.Controller.
+func (r *epochRaiser) LeaveSeats(topic [16]byte, index, epoch int32) {
+	r.isr.leave(plan.SeatLoss{Topic: topic, Partition: index, LeaderEpoch: epoch})
 }
 
 // ChangeISR meets replica.Controller.

@@ -67,7 +67,7 @@ func (n *Node) openDirs(context.Context) error {
 		Stray: func(dir string, name storage.Name) {
 			n.log.Warn("a log on disk belongs to no topic; it is left alone", "dir", dir, "log", name.String())
 		},
-		Moves: n.moveEvents(),
+		Moves: n.moveEvents(), Throttle: n.newThrottle(),
 	})
 	for i, p := range paths {
 		d, err := n.openDir(p)

@@ -89,6 +89,7 @@ type Node struct {
 	ids        *uplink.ProducerIDs
 	raiser     *epochRaiser
 	membership *membership
+	balancer   *balancer
 	// formerLeader is the last active controller but this node, -1: none known.
 	formerLeader atomic.Int32
 
@@ -261,6 +262,9 @@ func (n *Node) Kill() {
 
 // stopController ends what decides, and the way to it.
 func (n *Node) stopController() {
+	if n.balancer != nil {
+		n.balancer.close()
+	}
 	if n.controller != nil {
 		n.controller.Close()
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,8 @@ type member struct {
 	epoch int64
 	table *Table
 	dir   *storage.Dir
+
+	throttle atomic.Pointer[Throttle]
 	// publishing is held while the table takes metadata.
 	publishing sync.Mutex
 }
@@ -71,8 +74,10 @@ func newCluster(t testing.TB, n int) *cluster {
 func (c *cluster) start(id int32, fs vfs.FS) *member {
 	c.t.Helper()
 	m := &member{c: c, id: id, fs: fs}
+	m.throttle.Store(&Throttle{})
 	m.table = NewTable(Config{
-		NodeID: id, Controller: m, MaxLag: 10 * time.Second,
+		Throttle: Throttle{Copy: func(p *Partition, n int) time.Duration { return m.throttle.Load().copy(p, n) }},
+		NodeID:   id, Controller: m, MaxLag: 10 * time.Second,
 		Topic: func(_ *meta.Image, name string) *TopicConfig { return c.configs[name] },
 		Fetch: FetchConfig{
 			Source:  func(leader int32, _ int) Source { return &memSource{c: c, me: id, leader: leader} },
@@ -197,6 +202,23 @@ func (m *member) RaiseEpoch(topic [16]byte, index, epoch int32) {
 	}
 }
 
+func (m *member) LeaveSeats(topic [16]byte, index, epoch int32) {
+	m.c.asked <- func() {
+		p := *m.c.img.TopicByID(topic).Partition(index)
+		isr := slices.DeleteFunc(slices.Clone(p.ISR), func(r int32) bool { return r == m.id })
+		if p.LeaderEpoch != epoch || len(isr) == 0 || len(isr) == len(p.ISR) {
+			return
+		}
+		p.ISR = isr
+		p.PartitionEpoch++
+		if p.Leader == m.id {
+			p.Leader = isr[0]
+			p.LeaderEpoch++
+		}
+		m.c.apply([]meta.Record{meta.PartitionRecord{Topic: topic, Index: index, Partition: p}})
+	}
+}
+
 func (m *member) ChangeISR(topic [16]byte, index int32, ch *partition.ISRChange) {
 	m.c.asked <- func() {
 		p := m.c.img.TopicByID(topic).Partition(index)
@@ -256,6 +278,12 @@ func (c *cluster) isr(id byte) []int32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.img.TopicByID(meta.UUID{id}).Partition(0).ISR
+}
+
+func (c *cluster) leads(id byte) int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.img.TopicByID(meta.UUID{id}).Partition(0).Leader
 }
 
 // link cuts or mends what one node fetches from another.
