@@ -121,11 +121,11 @@ func (l *loss) trial(t *testing.T, c *cluster, client *kgo.Client, i int) time.D
 	began := time.Now()
 	l.gone(victim)
 	if l.fresh {
-		client = c.impatient(kgo.SeedBrokers(c.others(victim)...))
-		defer client.Close()
 		if !l.follower {
-			awaitLeader(ctx, t, client, partition, victim)
+			c.awaitLeader(ctx, t, partition, victim)
 		}
+		client = c.fresh(victim)
+		defer client.Close()
 	}
 	for {
 		err := ask(client)
@@ -160,12 +160,22 @@ func (c *cluster) others(gone *node) []string {
 	return out
 }
 
-// awaitLeader asks those who are left until they name another leader: a client
-// that is told the silent one can only wait for it.
-func awaitLeader(ctx context.Context, t *testing.T, client *kgo.Client, partition int32, gone *node) {
+// fresh is a client that knows only those who are left. Which broker it would
+// ask for a producer id is its own matter, so it does without.
+func (c *cluster) fresh(gone *node) *kgo.Client {
+	return c.impatient(kgo.SeedBrokers(c.others(gone)...), kgo.DisableIdempotentWrite())
+}
+
+// awaitLeader has fresh clients ask those who are left until they name another
+// leader: who is told the silent one can only wait for it.
+func (c *cluster) awaitLeader(ctx context.Context, t *testing.T, partition int32, gone *node) {
 	t.Helper()
 	for ctx.Err() == nil {
-		m, err := kadm.NewClient(client).Metadata(ctx, "f")
+		client := c.fresh(gone)
+		ask, cancel := context.WithTimeout(ctx, time.Second)
+		m, err := kadm.NewClient(client).Metadata(ask, "f")
+		cancel()
+		client.Close()
 		if err == nil {
 			if leader := m.Topics["f"].Partitions[partition].Leader; leader > 0 && int(leader) != gone.id {
 				return

@@ -56,6 +56,8 @@ type FetchConfig struct {
 	Memory     *Memory      // shared by all families; nil: one of its own
 	// Failed is told of errors that are no answer of Kafka's. May be nil.
 	Failed func(c *Call, err error)
+	// Errors counts partitions that could not be read. May be nil.
+	Errors func(key, code int16, n int)
 	// Flushed takes news of followers' flushes. May be nil.
 	Flushed flushNewsHandler
 	// Inner tells whether replicas may fetch over a listener; nil: over all.
@@ -416,6 +418,9 @@ func (s *fetched) fail(c *Call, p *fetchPart, err error) {
 	p.code = codeOf(err)
 	if p.code == kerr.KafkaStorageError.Code && s.q.version <= 5 {
 		p.code = kerr.NotLeaderForPartition.Code
+	}
+	if s.f.cfg.Errors != nil {
+		s.f.cfg.Errors(int16(kmsg.Fetch), p.code, 1)
 	}
 	topic := p.key.topic
 	if p.partition != nil {

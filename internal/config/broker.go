@@ -117,6 +117,7 @@ type Log struct {
 	HighWatermarkCheck    time.Duration
 	InitialTaskDelay      time.Duration
 	RecoveryThreads       int // for each directory
+	DirFailureTimeout     time.Duration
 }
 
 // Cleaner are the settings of the log cleaner.
@@ -456,6 +457,7 @@ func (s *Settings) logs(b *Broker) {
 		RetentionCheck:        s.ms("log.retention.check.interval.ms"),
 		FlushCheck:            s.ms("log.flush.scheduler.interval.ms"),
 		FlushCheckpoint:       s.ms("log.flush.offset.checkpoint.interval.ms"),
+		DirFailureTimeout:     s.ms("log.dir.failure.timeout.ms"),
 		StartOffsetCheckpoint: s.ms("log.flush.start.offset.checkpoint.interval.ms"),
 		HighWatermarkCheck:    s.ms("replica.high.watermark.checkpoint.interval.ms"),
 		InitialTaskDelay:      s.ms("log.initial.task.delay.ms"),

@@ -629,7 +629,7 @@ var brokerTable = []Property{
 		Doc:   "Directory of the logs when `log.dirs` is not set.",
 	},
 	{
-		Name: "log.dir.failure.timeout.ms", Type: Long, Default: "30000", Importance: Low, Standing: Kept,
+		Name: "log.dir.failure.timeout.ms", Type: Long, Default: "30000", Importance: Low,
 		Valid: atLeast(1),
 		Doc:   "A broker that could not report a failed log directory to the controller for this long stops.",
 	},

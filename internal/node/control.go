@@ -143,6 +143,7 @@ func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	gone()
 	n.image.Store(img)
 	n.forgetTopics(d)
+	n.countUnclean(d)
 	for c := range d.TopicChanges() {
 		switch {
 		case c.Name == config.OffsetsTopic:
@@ -247,6 +248,11 @@ func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// LeaveSeats meets replica.Controller.
+func (r *epochRaiser) LeaveSeats(topic [16]byte, index, epoch int32) {
+	r.isr.leave(plan.SeatLoss{Topic: topic, Partition: index, LeaderEpoch: epoch})
 }
 
 // ChangeISR meets replica.Controller.

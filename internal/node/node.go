@@ -64,16 +64,19 @@ type Node struct {
 	logs *loggers.Set
 	log  *slog.Logger
 
-	listeners []bound
-	dirs      []*storage.Dir
-	metaDir   *storage.Dir
-	identity  identity
-	begins    beginning
-	front     *front
-	meeting   atomic.Pointer[founding.Meeting]
-	carrier   *carrier.Carrier
-	observer  *observer.Observer
-	seat      *seat
+	relistening sync.Mutex // one change of listeners at a time; before listenMu
+	noMore      bool       // listeners are added: the node stops; guarded by relistening
+	listenMu    sync.Mutex // guards listeners; a leaf
+	listeners   []bound
+	dirs        []*storage.Dir
+	metaDir     *storage.Dir
+	identity    identity
+	begins      beginning
+	front       *front
+	meeting     atomic.Pointer[founding.Meeting]
+	carrier     *carrier.Carrier
+	observer    *observer.Observer
+	seat        *seat
 	// controllers are asked about the quorum, by node id.
 	controllers *peer.Pool
 	receiver    atomic.Pointer[carrier.Receiver]
@@ -279,7 +282,10 @@ func (n *Node) stopServing(ctx context.Context) {
 	if n.front != nil {
 		n.front.close()
 	}
-	for _, b := range n.listeners {
+	n.relistening.Lock()
+	n.noMore = true
+	n.relistening.Unlock()
+	for _, b := range n.bounds() {
 		_ = b.Close() // a second close, where the server has done it
 	}
 	if n.server != nil {

@@ -69,7 +69,7 @@ func (c *Cluster) properties() []string {
 	for i := range c.cfg.Nodes {
 		voters = append(voters, fmt.Sprintf("%d@%s:9093", i+1, ip(int32(i+1))))
 	}
-	return []string{"controller.quorum.voters=" + strings.Join(voters, ","), "offsets.topic.replication.factor=1"}
+	return []string{"controller.quorum.voters=" + strings.Join(voters, ","), "offsets.topic.replication.factor=3"}
 }
 
 // Addrs are the brokers' addresses.

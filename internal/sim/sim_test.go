@@ -26,15 +26,14 @@ func TestSimOneNode(t *testing.T) {
 	run(t, Config{Nodes: 1, Replicas: 1}, 3)
 }
 
-// Metadata and groups of three and five nodes; each partition is on one.
 func TestSimThreeNodes(t *testing.T) {
 	t.Parallel()
-	run(t, Config{Nodes: 3, Replicas: 1}, 3)
+	run(t, Config{Nodes: 3, Replicas: 3}, 3)
 }
 
 func TestSimFiveNodes(t *testing.T) {
 	t.Parallel()
-	run(t, Config{Nodes: 5, Replicas: 1}, 1)
+	run(t, Config{Nodes: 5, Replicas: 3}, 1)
 }
 
 // cost: CI's 5000 cheap seeds are ten of each size.

@@ -113,10 +113,15 @@ func (d *Dir) commitQueue() {
 	if len(d.jobs) == 0 {
 		return
 	}
-	if err := d.syncJobs(d.jobs); err != nil {
+	began := time.Now()
+	d.flushing.Store(began.UnixNano())
+	err := d.syncJobs(d.jobs)
+	d.flushing.Store(0)
+	if err != nil {
 		d.fail(err)
 		return
 	}
+	d.cfg.Events.committed(began)
 	for i := range d.jobs {
 		j := &d.jobs[i]
 		j.rose = j.log.noteFlushed(j, len(d.jobs) <= smallAmong)
@@ -291,6 +296,15 @@ func (d *Dir) fail(err error) {
 	if d.failed.CompareAndSwap(nil, &e) {
 		d.cfg.Events.dirFailed(d.path, err)
 	}
+}
+
+// Flushing tells since when the disk has been at the commit that is under way;
+// the zero time when none is.
+func (d *Dir) Flushing() time.Time {
+	if ns := d.flushing.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
 }
 
 // Err is nil while the directory is online.

@@ -129,6 +129,9 @@ func (l *Log) Flushed() int64 { return l.flushed.Load() }
 // Size is the number of bytes in the log's segments.
 func (l *Log) Size() int64 { return l.size.Load() }
 
+// SegmentCount is the number of segments, 0 while the log is asleep.
+func (l *Log) SegmentCount() int { return len(*l.segs.Load()) }
+
 // HighWatermark is the last value of SetHighWatermark, or what the last stop
 // left.
 func (l *Log) HighWatermark() int64 { return l.hw.Load() }
