@@ -18,7 +18,7 @@ import (
 type dirNews struct {
 	looked *meta.Image // homes were compared with
 	failed time.Time   // since when a failure is not known to the controller
-	asking chan error // capacity 1: the outcome of the request under way, nil: there is none
+	asking chan error  // capacity 1: the outcome of the request under way, nil: there is none
 }
 
 // offlineDirs are the directories that failed.

@@ -370,9 +370,11 @@ func (m *membership) leave(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
+	began := time.Now()
 	m.want(func(b *plan.Beat) { b.ShutDown = true })
 	select {
 	case <-m.let:
+		n.log.Info("leaderships are handed over", "took", time.Since(began).Round(time.Millisecond))
 	case <-n.failed:
 	case <-ctx.Done():
 		n.log.Warn("the controller did not let this broker go in time; it stops all the same", "waited", leaveWithin)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ func (n *Node) atLeader(ctx context.Context, req kmsg.Request, tags *kmsg.Tags, 
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return nil, fmt.Errorf("%w: the controllers have no leader: %w", kerr.RequestTimedOut, err)
+			return nil, says(kerr.RequestTimedOut, "The controllers have no leader: %v", err)
 		}
 		t.Stop()
 	}
@@ -104,7 +105,7 @@ func (n *Node) ChangeVoters(ctx context.Context, req kmsg.Request) error {
 		return kerr.UnsupportedVersion
 	}
 	if cluster != nil && *cluster != n.identity.cluster {
-		return fmt.Errorf("%w: this is cluster %s, not %s", kerr.InconsistentClusterID, n.identity.cluster, *cluster)
+		return says(kerr.InconsistentClusterID, "This is cluster %s, not %s", n.identity.cluster, *cluster)
 	}
 	resp, err := n.atLeader(ctx, req, tags, change)
 	if err != nil || resp == nil {
@@ -126,7 +127,20 @@ func answered(code int16, text *string) error {
 	if err == nil || text == nil {
 		return err
 	}
-	return fmt.Errorf("%s: %w", *text, err)
+	return &refusal{err, *text}
+}
+
+// refusal is one of Kafka's errors in words for this case.
+type refusal struct {
+	kind error
+	text string
+}
+
+func (r *refusal) Error() string { return r.text }
+func (r *refusal) Unwrap() error { return r.kind }
+
+func says(kind *kerr.Error, format string, args ...any) error {
+	return &refusal{kind, fmt.Sprintf(format, args...)}
 }
 
 func (n *Node) changeVoters(ctx context.Context, ch quorum.VoterChange) error {
@@ -137,7 +151,7 @@ func (n *Node) changeVoters(ctx context.Context, ch quorum.VoterChange) error {
 		quorum.ErrVoterNotFound: kerr.VoterNotFound, quorum.ErrTooFew: kerr.InvalidRequest, quorum.ErrBadVoter: kerr.InvalidRequest,
 	} {
 		if errors.Is(err, inner) {
-			return fmt.Errorf("%w: %w", outer, err)
+			return &refusal{outer, strings.TrimPrefix(err.Error(), "quorum: ")}
 		}
 	}
 	return err
@@ -152,10 +166,10 @@ func (n *Node) addVoter(ctx context.Context, req *kmsg.AddRaftVoterRequest) erro
 	}
 	listener := controllerListener(n.live.Broker())
 	if !slices.ContainsFunc(v.Endpoints, func(e meta.Endpoint) bool { return e.Listener == listener }) {
-		return fmt.Errorf("%w: the listeners given do not contain %s, by which controllers are reached", kerr.InvalidRequest, listener)
+		return says(kerr.InvalidRequest, "The listeners given do not contain %s, by which controllers are reached", listener)
 	}
 	if old, ok := n.quorum.Membership().ByID(v.ID); ok {
-		return fmt.Errorf("%w: the id of %s is among the voters already, as %s", kerr.DuplicateVoter, v, old)
+		return says(kerr.DuplicateVoter, "The id of %s is among the voters already, as %s.", v, old)
 	}
 	e, _ := v.Endpoint(listener)
 	addr := net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
@@ -175,13 +189,13 @@ func (n *Node) checkVoter(ctx context.Context, v quorum.Voter, addr string) erro
 	g, err := n.greet(ctx, addr, founding.Greeting{Node: n.live.Broker().NodeID, Directory: n.metaDir.ID(), Cluster: n.identity.cluster, Founded: true})
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: the new voter %s does not answer at %s: %w", kerr.RequestTimedOut, v, addr, err)
+		return says(kerr.RequestTimedOut, "The new voter %s does not answer at %s: %v", v, addr, err)
 	case g.Refusal != "":
-		return fmt.Errorf("%w: %s refuses: %s", kerr.InvalidRequest, addr, g.Refusal)
+		return says(kerr.InvalidRequest, "%s refuses: %s", addr, g.Refusal)
 	case g.Node != v.ID || g.Directory != v.Directory:
-		return fmt.Errorf("%w: at %s is node %d with directory %s, not %s", kerr.InvalidRequest, addr, g.Node, meta.FormatUUID(g.Directory), v)
+		return says(kerr.InvalidRequest, "At %s is node %d with directory %s, not %s", addr, g.Node, meta.FormatUUID(g.Directory), v)
 	case g.Cluster != n.identity.cluster:
-		return fmt.Errorf("%w: node %d at %s is of cluster %s", kerr.InconsistentClusterID, g.Node, addr, g.Cluster)
+		return says(kerr.InconsistentClusterID, "Node %d at %s is of cluster %s", g.Node, addr, g.Cluster)
 	}
 	return nil
 }
@@ -197,7 +211,7 @@ func (n *Node) awaitCaughtUp(ctx context.Context, v quorum.Voter) error {
 		o, ok := n.quorum.Observer(v.ID, v.Directory)
 		switch {
 		case ok && !o.Controller:
-			return fmt.Errorf("%w: %s has no controller role", kerr.InvalidRequest, v)
+			return says(kerr.InvalidRequest, "%s has no controller role", v)
 		case ok && time.Since(o.LastCaughtUp) < caughtUpLately:
 			return nil
 		}
@@ -205,9 +219,9 @@ func (n *Node) awaitCaughtUp(ctx context.Context, v quorum.Voter) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			if !ok {
-				return fmt.Errorf("%w: %s does not follow this controller yet", kerr.RequestTimedOut, v)
+				return says(kerr.RequestTimedOut, "%s does not follow this controller yet", v)
 			}
-			return fmt.Errorf("%w: %s is behind: its log ends at offset %d", kerr.RequestTimedOut, v, o.End)
+			return says(kerr.RequestTimedOut, "%s is behind: its log ends at offset %d", v, o.End)
 		}
 	}
 }

@@ -93,6 +93,13 @@ func (s *sessions) heard(id int32, now time.Time) bool {
 	return x != nil && !x.cut && !x.last.IsZero() && now.Sub(x.last) < s.timeout/2
 }
 
+// extend gives every session so much longer.
+func (s *sessions) extend(by time.Duration) {
+	for _, x := range s.brokers {
+		x.deadline = x.deadline.Add(by)
+	}
+}
+
 // expired are the brokers whose sessions are over, in order.
 func (s *sessions) expired(now time.Time) []int32 {
 	var ids []int32

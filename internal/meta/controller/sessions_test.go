@@ -44,6 +44,10 @@ func TestSessions(t *testing.T) {
 	if got := fmt.Sprint(s.expired(at(999)), s.expired(at(1000)), s.expired(at(2000)), s.expired(at(2500))); got != "[] [3] [2 3] [1 2 3]" {
 		t.Errorf("expired: %s", got)
 	}
+	s.extend(time.Second)
+	if got := fmt.Sprint(s.expired(at(2000)), s.expired(at(3000))); got != "[3] [2 3]" {
+		t.Errorf("expired after an extension: %s", got)
+	}
 	s.disconnected(1, 10)
 	if !s.heard(1, at(600)) {
 		t.Error("the connection of an earlier process counts")
