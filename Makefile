@@ -45,6 +45,14 @@ sim: ## simulations of rooms and of whole clusters; SEEDS of them (internal/seed
 interop: ## real foreign clients and Kafka's own tools against gregor
 	./interop/run
 
+.PHONY: cluster
+cluster: ## three and five real processes in network namespaces, broken in turn (root, Linux); RUN=name: one of them
+	$(GO) test -tags cluster -count=1 -timeout 20m -parallel 3 -run "Ordeals/$${RUN:-}" ./cluster
+
+.PHONY: failover
+failover: ## how long clients wait when a broker goes, as a table (root, Linux); TRIALS of each kind
+	TRIALS=$${TRIALS:-30} $(GO) test -tags cluster -count=1 -timeout 60m -v -run Failover ./cluster
+
 .PHONY: soak
 soak: ## what takes too long for CI: an hour of simulations, kill -9, flipped bits
 	SEEDS=$${SEEDS:-50000} $(MAKE) sim

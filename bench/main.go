@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"sort"
@@ -39,6 +40,7 @@ var (
 	restart = flag.Bool("restart", true, "start and stop the brokers kbench owns in every round (off: keep both running)")
 	warmGB  = flag.Float64("warm", 0.2, "GB produced before each set of workloads and not measured")
 	tconfig = flag.String("topic-config", "", "k=v,k=v for every topic made, e.g. gregor.durable=false")
+	showAll = flag.Bool("all", true, "print every metric (off: only the table of targets)")
 	jsonTo  = flag.String("json", "", "also write the JSON line to this file")
 )
 
@@ -182,7 +184,7 @@ func main() {
 }
 
 func runAll(b *broker, round int, into map[string]result, note func(string)) {
-	if *warmGB > 0 {
+	if *warmGB > 0 && *loads != "startup" {
 		fillCache(*fill)
 		g := *gb
 		*gb = *warmGB
@@ -193,6 +195,9 @@ func runAll(b *broker, round int, into map[string]result, note func(string)) {
 		*gb = g
 	}
 	for _, w := range strings.Split(*loads, ",") {
+		if w == "startup" { // measured by up
+			continue
+		}
 		f, ok := workloads[w]
 		if !ok {
 			die("unknown workload %q", w)
@@ -244,14 +249,18 @@ func median(v []float64) float64 {
 
 func report(bs []*broker, all map[string][]map[string]result, order []string) {
 	outJSON := map[string]any{"rounds": *rounds, "gb": *gb, "rf": *rf, "partitions": *nparts}
-	fmt.Printf("%-10s %-18s", "workload", "metric")
+	var out io.Writer = io.Discard
+	if *showAll {
+		out = os.Stdout
+	}
+	fmt.Fprintf(out, "%-10s %-18s", "workload", "metric")
 	for _, b := range bs {
-		fmt.Printf(" %14s", b.name)
+		fmt.Fprintf(out, " %14s", b.name)
 	}
 	if len(bs) == 2 {
-		fmt.Printf(" %14s", "A/B (median)")
+		fmt.Fprintf(out, " %14s", "A/B (median)")
 	}
-	fmt.Println()
+	fmt.Fprintln(out)
 	for _, w := range order {
 		keys := map[string]bool{}
 		for _, b := range bs {
@@ -267,7 +276,7 @@ func report(bs []*broker, all map[string][]map[string]result, order []string) {
 		}
 		sort.Strings(ks)
 		for _, k := range ks {
-			fmt.Printf("%-10s %-18s", w, k)
+			fmt.Fprintf(out, "%-10s %-18s", w, k)
 			for _, b := range bs {
 				var v []float64
 				for _, m := range all[b.name] {
@@ -276,7 +285,7 @@ func report(bs []*broker, all map[string][]map[string]result, order []string) {
 					}
 				}
 				md := median(v)
-				fmt.Printf(" %14.4g", md)
+				fmt.Fprintf(out, " %14.4g", md)
 				outJSON[b.name+"."+w+"."+k] = md
 			}
 			if len(bs) == 2 {
@@ -289,13 +298,14 @@ func report(bs []*broker, all map[string][]map[string]result, order []string) {
 					}
 				}
 				if len(v) > 0 {
-					fmt.Printf(" %14.3f", median(v))
+					fmt.Fprintf(out, " %14.3f", median(v))
 					outJSON["ratio."+w+"."+k] = median(v)
 				}
 			}
-			fmt.Println()
+			fmt.Fprintln(out)
 		}
 	}
+	verdicts(bs, all)
 	for k, v := range outJSON {
 		if f, ok := v.(float64); ok {
 			f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'g', 4, 64), 64)
@@ -307,5 +317,7 @@ func report(bs []*broker, all map[string][]map[string]result, order []string) {
 	if *jsonTo != "" {
 		check(os.WriteFile(*jsonTo, append(j, '\n'), 0o644))
 	}
-	fmt.Println(string(j))
+	if *showAll {
+		fmt.Println(string(j))
+	}
 }

@@ -218,7 +218,7 @@ func coldReader(b *broker, topic string) result {
 	stop.Store(true)
 	<-done
 	return result{"p99_ms_alone": alone, "p99_ms_beside": beside, "s_GB_alone": cpuAlone, "s_GB_beside": cpuBeside,
-		"read_MBps": rate, "p99_ratio": beside / alone}
+		"read_MBps": rate, "p99_ratio": beside / alone, "cpu_ratio": cpuBeside / cpuAlone}
 }
 
 // evict empties the page cache of clean pages, so that old data is cold.

@@ -16,6 +16,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -36,7 +37,7 @@ import (
 )
 
 const (
-	bitBatches = 250 // of one record each, in three segments
+	bitBatches = 280 // of one record each, in three segments
 	bitValue   = 10_000
 )
 
@@ -63,8 +64,7 @@ func embedded(t testing.TB, dir string) (*broker.Broker, *lines, error) {
 func takeImages(ctx context.Context, t *testing.T) images {
 	t.Helper()
 	root := t.TempDir()
-	im := images{killed: filepath.Join(root, "killed"), stopped: filepath.Join(root, "stopped"),
-		began: time.Now().UnixMilli() - bitBatches*1000}
+	im := images{stopped: filepath.Join(root, "stopped"), began: time.Now().UnixMilli() - bitBatches*1000}
 	b, _, err := embedded(t, im.stopped)
 	if err != nil {
 		t.Fatal(err)
@@ -105,9 +105,7 @@ func takeImages(ctx context.Context, t *testing.T) images {
 		snapshots, _ := filepath.Glob(filepath.Join(im.stopped, "t-0", "*.snapshot"))
 		return len(snapshots) == 2
 	}, "sealed segments")
-	if err := os.CopyFS(im.killed, os.DirFS(im.stopped)); err != nil {
-		t.Fatal(err)
-	}
+	im.killed = copyOf(t, im.stopped)
 	c.Close()
 	raw.Close()
 	if err := b.Stop(); err != nil {
@@ -161,14 +159,31 @@ func flip(t testing.TB, path string, pos int64, bit int) {
 	}
 }
 
-// copyOf makes a directory of the case's own from an image.
-func copyOf(t testing.TB, image string) string {
+// written is the size of a file without the zeroes that are kept ahead of a
+// log (storage/segment): a bit among these belongs to no record.
+func written(t testing.TB, path string) int64 {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "data")
-	if err := os.CopyFS(dir, os.DirFS(image)); err != nil {
+	b, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	return int64(len(bytes.TrimRight(b, "\x00")))
+}
+
+// copyOf makes a directory of the case's own from an image. That may be in use:
+// where a file goes while it is copied, another copy is made.
+func copyOf(t testing.TB, image string) string {
+	t.Helper()
+	for {
+		dir := filepath.Join(t.TempDir(), "data")
+		err := os.CopyFS(dir, os.DirFS(image))
+		switch {
+		case err == nil:
+			return dir
+		case !errors.Is(err, fs.ErrNotExist):
+			t.Fatal(err)
+		}
+	}
 }
 
 // found returns the files of a pattern, and fails when there are none that
@@ -255,15 +270,16 @@ func (im images) checkDedup(ctx context.Context, t *testing.T, c *kgo.Client) {
 	}
 }
 
-// headerBytes are places in a batch: each field of its header, and its body.
-var headerBytes = []struct {
-	name string
-	pos  int64
-}{
-	{"base offset, high", 0}, {"base offset, low", 7}, {"length, high", 8}, {"length, low", 11}, {"magic", 16}, {"crc", 17}, {"attributes", 22},
-	{"last offset delta", 26}, {"first timestamp", 30}, {"maximum timestamp", 38}, {"producer id", 46}, {"producer epoch", 52},
-	{"sequence", 56}, {"count", 60}, {"records", 70}, {"records, later", 5000},
-}
+// headerBytes are places in a batch: every byte that the checksum does not
+// cover, each field that it does, and the body.
+var headerBytes = func() (at []int64) {
+	for pos := range int64(17) { // base offset, length, leader epoch, magic
+		at = append(at, pos)
+	}
+	// crc, attributes, last offset delta, timestamps, producer id, epoch,
+	// sequence, count, records
+	return append(at, 17, 22, 26, 30, 38, 46, 52, 56, 60, 70, 5000)
+}()
 
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
@@ -301,9 +317,9 @@ func (im images) flipAll(ctx context.Context, t *testing.T, image string, seed u
 			path = filepath.Join(dir, "t-0", filepath.Base(path))
 			random := rand.New(rand.NewPCG(seed, 1))
 			damaged := map[int64]bool{}
-			for i, h := range headerBytes { // every other batch, so that each has good neighbours
+			for i, pos := range headerBytes { // every other batch, so that each has good neighbours
 				n := int64(2*i + 1)
-				flip(t, path, n*size+h.pos, random.IntN(8))
+				flip(t, path, n*size+pos, random.IntN(8))
 				damaged[base(path)+n] = true
 			}
 			b, log, err := embedded(t, dir)
@@ -320,8 +336,8 @@ func (im images) flipAll(ctx context.Context, t *testing.T, image string, seed u
 			}
 		})
 	}
-	// The leader epoch is the one field that nothing in the format covers, in
-	// Kafka as here: the batch is served, and all goes on.
+	// The leader epoch is a field that nothing in the format covers: it is
+	// compared with the log's list and with its neighbours.
 	for _, n := range []int64{0, base(logs[1]) - 1, base(logs[2]), bitBatches - 1} {
 		t.Run(fmt.Sprintf("leader epoch of offset %d", n), func(t *testing.T) {
 			t.Parallel()
@@ -333,21 +349,18 @@ func (im images) flipAll(ctx context.Context, t *testing.T, image string, seed u
 				}
 			}
 			random := rand.New(rand.NewPCG(seed, uint64(n)))
-			flip(t, filepath.Join(dir, "t-0", filepath.Base(segment)), (n-base(segment))*size+12+random.Int64N(4), random.IntN(8))
+			path := filepath.Join(dir, "t-0", filepath.Base(segment))
+			flip(t, path, (n-base(segment))*size+12+random.Int64N(4), random.IntN(8))
 			b, log, err := embedded(t, dir)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer func() { _ = b.Stop() }()
-			raw := rawClient(t, b.Addr())
-			got, err := fetchOne(ctx, t, raw, n)
-			if err != nil || len(got) < 16 || !bytes.Equal(got[:12], im.batches[n][:12]) || !bytes.Equal(got[16:], im.batches[n][16:]) {
-				t.Fatalf("offset %d: %d bytes, %v", n, len(got), err)
+			im.checkAll(ctx, t, b, map[int64]bool{n: true})
+			place := fmt.Sprintf("position=%d ", (n-base(segment))*size)
+			if said := log.String(); !strings.Contains(said, path) || !strings.Contains(said, place) {
+				t.Errorf("nothing names %s, %s", path, place)
 			}
-			other := im
-			other.batches = slices.Clone(im.batches)
-			other.batches[n] = got
-			other.checkAll(ctx, t, b, nil)
 			if t.Failed() {
 				t.Log(log)
 			}
@@ -396,16 +409,13 @@ func (im images) flipAll(ctx context.Context, t *testing.T, image string, seed u
 		for round := range fromEnv("FLIPS", 2) {
 			dir := copyOf(t, image)
 			logs := found(t, dir, "__cluster_metadata-0/*.log")
-			info, err := os.Stat(logs[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			pos, bit := random.Int64N(info.Size()), random.IntN(8)
+			size := written(t, logs[0])
+			pos, bit := random.Int64N(size), random.IntN(8)
 			if round == 0 {
 				pos = 61 + 12 + random.Int64N(20) // near the second batch's leader epoch, which no checksum covers
 			}
 			flip(t, logs[0], pos, bit)
-			im.refused(t, dir, logs[0], fmt.Sprintf("bit %d of byte %d of %d", bit, pos, info.Size()))
+			im.refused(t, dir, logs[0], fmt.Sprintf("bit %d of byte %d of %d", bit, pos, size))
 		}
 	})
 	t.Run("quorum state", func(t *testing.T) {

@@ -229,37 +229,53 @@ func (c *cluster) client(opts ...kgo.Opt) *kgo.Client {
 	return client
 }
 
-// awaitBrokers waits until n brokers are in the cluster and every partition
-// has a leader and all its replicas in sync.
+// awaitBrokers waits until every node says that n brokers are in the cluster
+// and that every partition has a leader and all its replicas in sync. Asking one
+// is not enough: it may have been away, and not know it.
 func (c *cluster) awaitBrokers(n int) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
-	defer cancel()
-	client := c.client()
-	defer client.Close()
-	admin := kadm.NewClient(client)
-	why := "nobody answers"
-	for ctx.Err() == nil {
-		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-		m, err := admin.Metadata(ask)
-		cancel()
-		if err == nil {
-			if why = unsound(m, n); why == "" {
-				return
-			}
+	limit := time.Now().Add(90 * time.Second)
+	for {
+		why := c.unsound(n)
+		if why == "" {
+			return
 		}
 		for _, n := range c.nodes {
 			if n.cmd != nil && n.ended() {
 				c.t.Fatalf("node %d ended by itself: %v", n.id, n.cmd.ProcessState)
 			}
 		}
+		if time.Now().After(limit) {
+			c.t.Fatalf("the cluster does not come together: %s", why)
+		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	c.t.Fatalf("the cluster does not come together: %s", why)
 }
 
-// unsound tells what a cluster of n brokers still lacks.
-func unsound(m kadm.Metadata, n int) string {
+// unsound tells what a cluster of n brokers lacks in the eyes of one of its
+// nodes.
+func (c *cluster) unsound(n int) string {
+	for _, node := range c.nodes {
+		if node.cmd == nil {
+			continue
+		}
+		client := c.client(kgo.SeedBrokers(node.addr()))
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		m, err := kadm.NewClient(client).Metadata(ctx) // a new client asks its seed
+		cancel()
+		client.Close()
+		if err != nil {
+			return fmt.Sprintf("node %d: %v", node.id, err)
+		}
+		if why := lacks(m, n); why != "" {
+			return fmt.Sprintf("node %d says: %s", node.id, why)
+		}
+	}
+	return ""
+}
+
+// lacks tells what a cluster of n brokers still lacks.
+func lacks(m kadm.Metadata, n int) string {
 	if len(m.Brokers) < n {
 		return fmt.Sprintf("%d of %d brokers", len(m.Brokers), n)
 	}

@@ -11,6 +11,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,6 +21,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"gregor/internal/sim/load"
 )
@@ -94,6 +98,63 @@ func (o *trial) revive(ns ...*node) {
 		n.start()
 	}
 	o.awaitBrokers(len(o.nodes))
+}
+
+// preferred draws a node and a partition that it leads if it may.
+func (o *trial) preferred() (*node, int) {
+	o.Helper()
+	client := o.client()
+	defer client.Close()
+	m, err := kadm.NewClient(client).Metadata(o.Context(), topic)
+	if err != nil {
+		o.Fatal(err)
+	}
+	p := o.random.IntN(partitions)
+	return o.nodes[m.Topics[topic].Partitions[int32(p)].Replicas[0]-1], p
+}
+
+// lead makes a node the leader of a partition that prefers it.
+func (o *trial) lead(n *node, p int) {
+	o.Helper()
+	client := o.client()
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	limit := time.Now().Add(time.Minute)
+	for {
+		_, err := admin.ElectLeaders(o.Context(), kadm.ElectPreferredReplica, kadm.TopicsSet{topic: {int32(p): {}}})
+		m, err2 := admin.Metadata(o.Context(), topic)
+		if err = errors.Join(err, err2); err == nil && int(m.Topics[topic].Partitions[int32(p)].Leader) == n.id {
+			return
+		}
+		if time.Now().After(limit) {
+			o.Fatalf("node %d does not lead %s-%d: %v", n.id, topic, p, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// readAll reads a partition from its start to where its end is now.
+func (o *trial) readAll(p int) {
+	o.Helper()
+	ctx, cancel := context.WithTimeout(o.Context(), time.Minute)
+	defer cancel()
+	client := o.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {int32(p): kgo.NewOffset().At(0)}}))
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		o.Fatal(err)
+	}
+	end, _ := ends.Lookup(topic, int32(p))
+	for at := int64(0); at < end.Offset; {
+		f := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			o.Fatalf("%s-%d is read up to %d of %d only: %v", topic, p, at, end.Offset, f.Err())
+		}
+		f.EachRecord(func(r *kgo.Record) { at = r.Offset + 1 })
+	}
 }
 
 var ordeals = []ordeal{
@@ -223,18 +284,18 @@ var ordeals = []ordeal{
 		o.revive(n)
 	}},
 	{name: "FlippedBit", nodes: 3, do: func(o *trial) {
-		n := o.some(1)[0]
-		for p := range partitions {
-			if files := n.segments(topic, p); len(files) > 0 {
-				n.kill()
-				if err := flip(files[0]); err != nil {
-					o.Fatal(err)
-				}
-				o.revive(n)
-				return
-			}
+		n, p := o.preferred()
+		files := n.segments(topic, p)
+		n.kill()
+		if err := flip(files[0]); err != nil {
+			o.Fatal(err)
 		}
-		o.Fatal("no replica there")
+		o.revive(n)
+		// As its leader it finds the damage when the log is read from the start;
+		// it must then fetch the partition anew, and nobody else be harmed.
+		o.lead(n, p)
+		o.readAll(p)
+		o.awaitBrokers(3)
 	}},
 	{name: "RollingRestart", nodes: 3, do: func(o *trial) {
 		for _, n := range o.nodes {

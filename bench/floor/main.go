@@ -6,7 +6,7 @@
 // sendfile. It validates nothing else, keeps no index, recovers nothing and
 // has one goroutine a connection. Topics are durable as Gregor's are unless
 // made with gregor.durable=false: acks=all then waits for a sync that takes
-// along what was written meanwhile. What a row of Gregor costs more than here
+// along what was written meanwhile, and so do fetches. What a row of Gregor costs more than here
 // is Gregor's own.
 package main
 
@@ -82,12 +82,14 @@ type topic struct {
 }
 
 type partition struct {
-	mu     sync.Mutex
-	file   *os.File
-	size   int64
-	next   int64
-	starts []batchStart
-	moved  chan struct{} // closed, and made anew, at each append
+	durable bool
+	mu      sync.Mutex
+	file    *os.File
+	size    int64
+	next    int64
+	visible batchStart // the end of what fetches get
+	starts  []batchStart
+	moved   chan struct{} // closed, and made anew, when visible moves
 }
 
 type batchStart struct{ offset, pos int64 }
@@ -214,7 +216,7 @@ func (c *conn) produce(body []byte) {
 			if top != nil {
 				p := top.parts[i]
 				base, code = p.append(batch), 0
-				if top.durable && acks == -1 {
+				if top.durable {
 					dirty = append(dirty, p)
 				}
 			}
@@ -227,7 +229,9 @@ func (c *conn) produce(body []byte) {
 	}
 	c.out = binary.BigEndian.AppendUint32(b, 0)
 	if len(dirty) > 0 {
-		<-c.f.synced(dirty)
+		if done := c.f.synced(dirty); acks == -1 {
+			<-done
+		}
 	}
 }
 
@@ -245,11 +249,19 @@ func (p *partition) append(batch []byte) int64 {
 	base := p.next
 	p.size += int64(len(batch))
 	p.next += records
+	if !p.durable {
+		p.show(batchStart{p.next, p.size})
+	}
+	return base
+}
+
+// show lets fetches see up to end; mu is held.
+func (p *partition) show(end batchStart) {
+	p.visible = end
 	if p.moved != nil {
 		close(p.moved)
 		p.moved = nil
 	}
-	return base
 }
 
 // synced gives a channel that is closed when what was written is durable.
@@ -277,6 +289,12 @@ func (f *floor) committer() {
 		dirty, wait := f.dirty, f.wait
 		f.dirty, f.wait = nil, nil
 		f.commit.Unlock()
+		ends := make(map[*partition]batchStart, len(dirty))
+		for p := range dirty {
+			p.mu.Lock()
+			ends[p] = batchStart{p.next, p.size}
+			p.mu.Unlock()
+		}
 		if len(dirty) == 1 {
 			for p := range dirty {
 				check(syscall.Fdatasync(int(p.file.Fd())))
@@ -286,6 +304,11 @@ func (f *floor) committer() {
 			if e != 0 {
 				check(e)
 			}
+		}
+		for p, end := range ends {
+			p.mu.Lock()
+			p.show(end)
+			p.mu.Unlock()
 		}
 		for _, w := range wait {
 			close(w)
@@ -352,7 +375,7 @@ func (c *conn) fetch(at int, body []byte) bool {
 // find gives the whole batches from the one that holds offset on.
 func (p *partition) find(from, most int64, wait time.Duration) (pos, n, end int64) {
 	p.mu.Lock()
-	if from >= p.next && wait > 0 {
+	if from >= p.visible.offset && wait > 0 {
 		if p.moved == nil {
 			p.moved = make(chan struct{})
 		}
@@ -365,17 +388,17 @@ func (p *partition) find(from, most int64, wait time.Duration) (pos, n, end int6
 		p.mu.Lock()
 	}
 	defer p.mu.Unlock()
-	if from >= p.next {
-		return 0, 0, p.next
+	if from >= p.visible.offset {
+		return 0, 0, p.visible.offset
 	}
 	i := sort.Search(len(p.starts), func(i int) bool { return p.starts[i].offset > from }) - 1
 	pos = p.starts[i].pos
-	last := p.size
+	last := p.visible.pos
 	if last-pos > most {
 		j := sort.Search(len(p.starts), func(i int) bool { return p.starts[i].pos > pos+most }) - 1
 		last = p.starts[max(j, i+1)].pos
 	}
-	return pos, last - pos, p.next
+	return pos, last - pos, p.visible.offset
 }
 
 // served are the versions answered, none of them flexible.
@@ -464,7 +487,7 @@ func (f *floor) create(q *kmsg.CreateTopicsRequest, s *kmsg.CreateTopicsResponse
 			check(os.Mkdir(d, 0o755))
 			file, err := os.Create(filepath.Join(d, "log"))
 			check(err)
-			t.parts = append(t.parts, &partition{file: file})
+			t.parts = append(t.parts, &partition{file: file, durable: t.durable})
 		}
 		f.topics[want.Topic] = t
 		r := kmsg.NewCreateTopicsResponseTopic()
@@ -501,7 +524,7 @@ func (f *floor) offsets(q *kmsg.ListOffsetsRequest, s *kmsg.ListOffsetsResponse)
 			if wp.Timestamp == -1 {
 				have := f.topic([]byte(want.Topic)).parts[wp.Partition]
 				have.mu.Lock()
-				p.Offset = have.next
+				p.Offset = have.visible.offset
 				have.mu.Unlock()
 			}
 			t.Partitions = append(t.Partitions, p)

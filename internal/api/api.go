@@ -23,6 +23,9 @@ type Config struct {
 	// Failed is told of handler errors that are no answer of Kafka's: bugs and
 	// failing disks. May be nil.
 	Failed func(c *Call, err error)
+	// Errors counts the errors in answers but those of Produce and Fetch, which
+	// count their own. May be nil.
+	Errors func(key, code int16, n int)
 	// Memory bounds what requests take; nil: one of its own.
 	Memory *Memory
 	// Inner tells whether nodes talk to each other over a listener: those of
@@ -38,6 +41,7 @@ type API struct {
 	routes  [maxKey + 1]*Route
 	private [maxPrivate]*Route // by key - FirstPrivate
 	schemas [maxKey + 1]*schema
+	tally   tally
 	replies sync.Pool // of *body
 	calls   sync.Pool // of *Call, for handlers that do not keep it
 }
@@ -55,6 +59,7 @@ func New(cfg Config, families ...[]Route) (*API, error) {
 		cfg.Memory = NewMemory(0)
 	}
 	a := &API{cfg: cfg}
+	a.tally.told = cfg.Errors
 	families = append(families, a.versionRoutes())
 	for _, family := range families {
 		for i := range family {
@@ -205,6 +210,9 @@ func (a *API) serveTyped(ctx context.Context, r *Route, c *Call, raw []byte) wir
 
 // encode makes the reply of a response, in a pooled buffer.
 func (a *API) encode(c *Call, resp kmsg.Response) wire.Reply {
+	if a.cfg.Errors != nil {
+		a.tally.count(c.Key, resp)
+	}
 	resp.SetVersion(c.Version)
 	b := a.body()
 	b.b = resp.AppendTo(b.b)

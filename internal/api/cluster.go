@@ -25,7 +25,7 @@ type Cluster struct {
 
 // Quorum tells how the metadata log stands.
 type Quorum interface {
-	Status(ctx context.Context) (QuorumStatus, error)
+	Status(ctx context.Context, req *kmsg.DescribeQuorumRequest) (QuorumStatus, error)
 }
 
 // QuorumStatus is the leader's view of the metadata log.
@@ -35,6 +35,13 @@ type QuorumStatus struct {
 	HighWatermark int64
 	Voters        []QuorumReplica
 	Observers     []QuorumReplica
+	Nodes         []QuorumNode
+}
+
+// QuorumNode is where a controller is reached.
+type QuorumNode struct {
+	Node      int32
+	Endpoints []meta.Endpoint
 }
 
 // QuorumReplica is one copy of the metadata log. Times are ms since 1970, -1
@@ -117,7 +124,7 @@ func (f *Cluster) quorum(ctx context.Context, _ *Call, req *kmsg.DescribeQuorumR
 		len(req.Topics[0].Partitions) != 1 || req.Topics[0].Partitions[0].Partition != 0 {
 		return nil, kerr.UnknownTopicOrPartition
 	}
-	s, err := f.Quorum.Status(ctx)
+	s, err := f.Quorum.Status(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +136,7 @@ func (f *Cluster) quorum(ctx context.Context, _ *Call, req *kmsg.DescribeQuorumR
 	t.Partitions = append(t.Partitions, p)
 	resp := kmsg.NewPtrDescribeQuorumResponse()
 	resp.Topics = append(resp.Topics, t)
-	for n := range f.Images.Image().Controllers() {
+	for _, n := range s.Nodes {
 		resp.Nodes = append(resp.Nodes, quorumNode(n))
 	}
 	return resp, nil
@@ -146,9 +153,9 @@ func quorumReplicas(rs []QuorumReplica) []kmsg.DescribeQuorumResponseTopicPartit
 	return out
 }
 
-func quorumNode(c *meta.Controller) kmsg.DescribeQuorumResponseNode {
+func quorumNode(c QuorumNode) kmsg.DescribeQuorumResponseNode {
 	n := kmsg.NewDescribeQuorumResponseNode()
-	n.NodeID = c.ID
+	n.NodeID = c.Node
 	for _, e := range c.Endpoints {
 		l := kmsg.NewDescribeQuorumResponseNodeListener()
 		l.Name, l.Host, l.Port = e.Listener, e.Host, e.Port

@@ -112,6 +112,13 @@ func (l *fakeLog) Committed(upTo int64, _ int32) error {
 	return nil
 }
 
+func (l *fakeLog) Watch(w Waker) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readers[w] = ReadLogEnd
+	return true
+}
+
 func (l *fakeLog) Read(r ReadRequest) (Read, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -56,6 +56,12 @@ type FetchConfig struct {
 	Memory     *Memory      // shared by all families; nil: one of its own
 	// Failed is told of errors that are no answer of Kafka's. May be nil.
 	Failed func(c *Call, err error)
+	// Errors counts partitions that could not be read. May be nil.
+	Errors func(key, code int16, n int)
+	// Flushed takes news of followers' flushes. May be nil.
+	Flushed flushNewsHandler
+	// Inner tells whether replicas may fetch over a listener; nil: over all.
+	Inner func(listener string) bool
 }
 
 // Fetch is the family of key 1.
@@ -66,6 +72,8 @@ type Fetch struct {
 	cfg    FetchConfig
 	pool   sync.Pool    // of *fetched
 	parked atomic.Int64 // partitions of the fetches that wait
+
+	followers followers
 }
 
 // NewFetch makes the family.
@@ -79,12 +87,12 @@ func NewFetch(cfg FetchConfig) *Fetch {
 	if cfg.Sessions == nil {
 		cfg.Sessions = NewSessions(1000)
 	}
-	return &Fetch{cfg: cfg}
+	return &Fetch{cfg: cfg, followers: followers{byID: map[int32]*followSession{}}}
 }
 
 // Routes are the family's rows.
 func (f *Fetch) Routes() []Route {
-	return []Route{{Key: kmsg.Fetch, Min: 4, Max: 18, AdvertiseMin: 4, ParksLong: true, raw: f.serve}}
+	return []Route{Private(keyFlushNews, f.flushNews), {Key: kmsg.Fetch, Min: 4, Max: 18, AdvertiseMin: 4, ParksLong: true, raw: f.serve}}
 }
 
 // fetchRequest is a request without its partitions.
@@ -110,6 +118,12 @@ type fetchPart struct {
 	offset           int64
 	leaderEpoch      int32
 	lastFetchedEpoch int32
+	start            int64 // of a follower's log
+	flushed, cut     int64 // of a follower, -1: not told
+
+	follow    *followPart // of a replica's session
+	mentioned bool        // by this request
+	end       int64       // of the log, told to a follower with an error; -1
 
 	partition Partition // nil when it could not be found
 	read      Read
@@ -137,7 +151,7 @@ func parseFetch(version int16, body []byte, s *fetched) (fetchRequest, error) {
 	for topics := c.array(topicMin - 1); topics > 0 && !c.bad; topics-- {
 		topic, id := fetchTopic(&c, version)
 		for n := c.array(16); n > 0 && !c.bad; n-- {
-			p := fetchPart{leaderEpoch: -1, lastFetchedEpoch: -1, leader: -1}
+			p := fetchPart{leaderEpoch: -1, lastFetchedEpoch: -1, start: -1, flushed: -1, end: -1, leader: -1}
 			index := c.i32()
 			if version >= 9 {
 				p.leaderEpoch = c.i32()
@@ -147,10 +161,14 @@ func parseFetch(version int16, body []byte, s *fetched) (fetchRequest, error) {
 				p.lastFetchedEpoch = c.i32()
 			}
 			if version >= 5 {
-				c.i64() // the follower's log start
+				p.start = c.i64()
 			}
 			p.maxBytes = c.i32()
-			c.tags(nil)
+			c.tags(func(tag int, content *cursor) {
+				if tag == tagFlushed {
+					p.flushed, p.cut = content.i64(), content.i64()
+				}
+			})
 			q.partitions++
 			if s != nil {
 				p.key = s.key(topic, id, index)
@@ -202,7 +220,8 @@ type fetched struct {
 	rack      string
 	clientID  string
 	session   *session
-	failure   int16 // of the whole request
+	follow    *followSession // of a replica
+	failure   int16          // of the whole request
 	parts     []fetchPart
 	forgotten []partKey
 	leaders   []Leader
@@ -236,7 +255,7 @@ func (s *fetched) Release() {
 	clear(s.forgotten)
 	clear(s.leaders)
 	clear(s.out)
-	s.held, s.session, s.failure = 0, nil, 0
+	s.held, s.session, s.follow, s.failure = 0, nil, nil, 0
 	s.parts, s.forgotten, s.leaders = s.parts[:0], s.forgotten[:0], s.leaders[:0]
 	s.body, s.cuts, s.out = s.body[:0], s.cuts[:0], s.out[:0]
 	if len(s.names) > 256 {
@@ -289,6 +308,9 @@ func (f *Fetch) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, wi
 	}
 	_, _ = parseFetch(c.Version, body, s) // it passed a moment ago
 	s.q.rack = nil
+	if q.replica >= 0 {
+		return f.serveReplica(ctx, c, s)
+	}
 	if err := s.open(); err != nil {
 		s.failure = codeOf(err)
 		s.parts = s.parts[:0]
@@ -351,7 +373,7 @@ func (s *fetched) read(c *Call) {
 	s.leaders = s.leaders[:0]
 	left := s.maxBytes()
 	r := ReadRequest{Isolation: s.isolation(), Replica: s.q.replica, ReplicaEpoch: s.q.replicaEpoch,
-		Rack: s.rack, ClientID: s.clientID, MinOne: true}
+		Rack: s.rack, ClientID: s.clientID, MinOne: true, AnyReplica: s.q.version >= 11}
 	for i := range s.parts {
 		p := &s.parts[i]
 		p.code, p.leader = 0, -1
@@ -397,6 +419,9 @@ func (s *fetched) fail(c *Call, p *fetchPart, err error) {
 	if p.code == kerr.KafkaStorageError.Code && s.q.version <= 5 {
 		p.code = kerr.NotLeaderForPartition.Code
 	}
+	if s.f.cfg.Errors != nil {
+		s.f.cfg.Errors(int16(kmsg.Fetch), p.code, 1)
+	}
 	topic := p.key.topic
 	if p.partition != nil {
 		topic = p.partition.Topic()
@@ -427,6 +452,9 @@ func (s *fetched) reply() wire.Reply {
 	var sessionID int32
 	switch {
 	case s.failure != 0:
+	case s.follow != nil:
+		s.tellFollower()
+		sessionID = s.follow.id
 	case s.session != nil:
 		sessionID = s.session.id
 		if err := s.session.told(q.sessionEpoch, s.parts); err != nil {
@@ -435,7 +463,7 @@ func (s *fetched) reply() wire.Reply {
 			s.parts = s.parts[:0]
 		}
 	case q.version >= 7 && q.sessionEpoch == initialEpoch:
-		if made := s.f.cfg.Sessions.create(time.Now(), q.replica >= 0, q.version >= 13, s.parts); made != nil {
+		if made := s.f.cfg.Sessions.create(time.Now(), false, q.version >= 13, s.parts); made != nil {
 			sessionID = made.id
 		}
 	}
@@ -534,7 +562,11 @@ func (s *fetched) encode(b []byte, i int) []byte {
 	}
 	if r.Slice.N > 0 {
 		s.cuts = append(s.cuts, fetchCut{len(b), i})
-		if m := s.f.cfg.Metrics; m != nil {
+		switch m := s.f.cfg.Metrics; {
+		case m == nil:
+		case s.q.replica >= 0:
+			m.Replicated(p.partition.Topic(), r.Slice.N)
+		default:
 			m.Fetched(p.partition.Topic(), r.Slice.N)
 		}
 	}
@@ -548,6 +580,9 @@ func (s *fetched) encode(b []byte, i int) []byte {
 	if p.leader >= 0 {
 		tags++
 	}
+	if p.end >= 0 {
+		tags++
+	}
 	b = append(b, byte(tags))
 	if r.Diverging != nil {
 		b = append(b, 0, 13)
@@ -557,6 +592,11 @@ func (s *fetched) encode(b []byte, i int) []byte {
 	}
 	if p.leader >= 0 {
 		b = putLeader(b, 1, s.leaders[p.leader])
+	}
+	if p.end >= 0 {
+		b = binary.AppendUvarint(b, tagLogEnd)
+		b = append(b, 8)
+		b = put64(b, p.end)
 	}
 	return b
 }

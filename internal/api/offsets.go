@@ -5,6 +5,7 @@ package api
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -21,6 +22,9 @@ import (
 //   - A partition named twice: INVALID_REQUEST.
 //   - A special timestamp that the version does not have yet:
 //     UNSUPPORTED_VERSION.
+//   - The latest offset of a partition without other replicas waits for the
+//     flush under way, 100 ms at most: after a produce with acks=1 it counts
+//     what was produced, as in Kafka.
 //   - While a new leader's high watermark is below the start of its epoch:
 //     OFFSET_NOT_AVAILABLE for the latest offset and for what lies beyond.
 //
@@ -84,7 +88,7 @@ type topicPartition struct {
 	partition int32
 }
 
-func (o *Offsets) list(_ context.Context, c *Call, req *kmsg.ListOffsetsRequest) (kmsg.Response, error) {
+func (o *Offsets) list(ctx context.Context, c *Call, req *kmsg.ListOffsetsRequest) (kmsg.Response, error) {
 	times := map[topicPartition]int{}
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
@@ -98,6 +102,7 @@ func (o *Offsets) list(_ context.Context, c *Call, req *kmsg.ListOffsetsRequest)
 			iso = replica.ReadCommitted
 		}
 	}
+	o.settle(ctx, req)
 	resp := kmsg.NewPtrListOffsetsResponse()
 	for _, t := range req.Topics {
 		rt := kmsg.NewListOffsetsResponseTopic()
@@ -121,6 +126,30 @@ func (o *Offsets) list(_ context.Context, c *Call, req *kmsg.ListOffsetsRequest)
 		resp.Topics = append(resp.Topics, rt)
 	}
 	return resp, nil
+}
+
+// settlePatience bounds how long a question for the latest offset waits for a
+// flush: a few group commits of a slow disk.
+const settlePatience = 100 * time.Millisecond
+
+// settle waits for the flushes under way of the partitions whose latest offset
+// is asked for. They are made in groups, so all together take as long as one.
+func (o *Offsets) settle(ctx context.Context, req *kmsg.ListOffsetsRequest) {
+	if req.ReplicaID != consumerReplica {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			if p.Timestamp != replica.Latest {
+				continue
+			}
+			if part, err := o.Partitions.Find(t.Topic, p.Partition); err == nil {
+				part.Settle(ctx)
+			}
+		}
+	}
 }
 
 func (o *Offsets) one(rp *kmsg.ListOffsetsResponseTopicPartition, topic string, p kmsg.ListOffsetsRequestTopicPartition, iso replica.Isolation, leaderOnly bool, version int16) {

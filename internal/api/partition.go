@@ -2,7 +2,10 @@
 
 package api
 
-import "gregor/internal/wire"
+import (
+	"gregor/internal/replica"
+	"gregor/internal/wire"
+)
 
 // Partitions finds what is hosted here. replica meets it (through an adapter
 // of node); both Get methods are called for each partition of each Produce and
@@ -56,7 +59,11 @@ type Partition interface {
 	// when that end is not seen any more (it has moved since the Read that
 	// told it), or the partition cannot be read here any longer.
 	AwaitReadable(iso Isolation, seen int64, w Waker) bool
-	// Forget takes w back from both lists. A Wake may still be under way.
+	// Watch is AwaitReadable for a replica's session: w.Wake at each move of
+	// the log end, and with 0 bytes of the high watermark, from now on, until
+	// Forget; false when the partition cannot be read here.
+	Watch(w Waker) bool
+	// Forget takes w back from all lists. A Wake may still be under way.
 	Forget(w Waker)
 }
 
@@ -120,7 +127,10 @@ type ReadRequest struct {
 	Replica          int32 // -1: a consumer
 	ReplicaEpoch     int64
 	Rack             string // of the consumer (KIP-392)
-	ClientID         string
+	AnyReplica       bool   // a follower may answer
+	// Follower is where a replica stands, when this is its own word.
+	Follower *replica.FollowerPosition
+	ClientID string
 }
 
 // Read is what a partition has. Slice's Release must be called once, when not

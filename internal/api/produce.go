@@ -51,6 +51,7 @@ import (
 type TopicMetrics interface {
 	Produced(topic string, bytes, records int)
 	Fetched(topic string, bytes int)
+	Replicated(topic string, bytes int) // fetched by a follower
 	ProduceFailed(topic string)
 	FetchFailed(topic string)
 }
@@ -63,6 +64,8 @@ type ProduceConfig struct {
 	Admission  *Admission   // lets transactional batches in; nil: none
 	// Failed is told of errors that are no answer of Kafka's. May be nil.
 	Failed func(c *Call, err error)
+	// Errors counts partitions that were refused. May be nil.
+	Errors func(key, code int16, n int)
 }
 
 // Produce is the family of key 0.
@@ -330,6 +333,9 @@ func (s *produced) refuse(c *Call, r *producedPartition, err error) {
 		code = kerr.UnknownServerError
 	}
 	r.code = code.Code
+	if s.p.cfg.Errors != nil {
+		s.p.cfg.Errors(int16(kmsg.Produce), r.code, 1)
+	}
 	var records *RecordErrors
 	if errors.As(err, &records) {
 		r.records, r.message = records.Records, records.Message

@@ -348,3 +348,49 @@ func (s *servedLogs) awaitMove(t *testing.T, topic string, index int32, dir stri
 		t.Fatalf("moved to %v, want %s", to, dir)
 	}
 }
+
+// TestLatestAfterAcksOne: who produced with acks=1 and asks for the end at once
+// is told of it, though the disk takes its time; on a disk that hangs the
+// question is answered all the same.
+func TestLatestAfterAcksOne(t *testing.T) {
+	t.Parallel()
+	disk := vfs.NewFaulty(vfs.NewMem())
+	s := serveLogsOn(t, disk)
+	o := &Offsets{Partitions: s}
+	latest := func() int64 {
+		t.Helper()
+		part := kmsg.NewListOffsetsRequestTopicPartition()
+		part.Timestamp, part.CurrentLeaderEpoch = -1, -1
+		resp, err := o.list(t.Context(), &Call{Version: 7}, &kmsg.ListOffsetsRequest{ReplicaID: -1, Topics: []kmsg.ListOffsetsRequestTopic{
+			{Topic: "t", Partitions: []kmsg.ListOffsetsRequestTopicPartition{part}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0].Offset
+	}
+	append1 := func() {
+		t.Helper()
+		b := batch.NewBuilder(batch.None)
+		b.Append(1000, []byte("k"), []byte("v"))
+		v, err := b.Bytes()
+		if err == nil {
+			_, err = s.table.Named("t", 0).Append(v, 1, replica.AppendOptions{ExpectedEpoch: replica.NoEpoch})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	lift := disk.Add(vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncFS, Before: func(vfs.Call) { time.Sleep(5 * time.Millisecond) }})
+	for i := range int64(5) {
+		if append1(); latest() != i+1 {
+			t.Fatalf("after %d records the end is %d", i+1, latest())
+		}
+	}
+	lift()
+	hangs := make(chan struct{})
+	disk.Add(vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncFS, Before: func(vfs.Call) { <-hangs }})
+	if append1(); latest() != 5 {
+		t.Errorf("what is not flushed is shown: %d", latest())
+	}
+	close(hangs)
+}

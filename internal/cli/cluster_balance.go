@@ -24,7 +24,7 @@ import (
 type balanceTask struct {
 	c                    *client
 	execute, leadersOnly bool
-	drain                []int32
+	drain, undrain       []int32
 	batch                int
 	throttle             string
 	rate                 int64 // of throttle, 0 for none
@@ -41,7 +41,8 @@ func newClusterBalance(c *client) *cobra.Command {
 			"nothing else moves.\n\n" +
 			"Without --execute nothing changes. With it, some partitions at a time are moved,\n" +
 			"throttled, and the first replicas are made leaders at the end. To take a broker out,\n" +
-			"--drain it, wait for the end, and stop it.",
+			"--drain it, wait for the end, and stop it; it gets nothing new until it is unregistered\n" +
+			"or taken back with --undrain (the setting gregor.broker.drain keeps that).",
 		Example: "  gregor cluster balance\n  gregor cluster balance --execute --throttle 20MB\n" +
 			"  gregor cluster balance --drain 3 --execute\n" +
 			"  gregor cluster balance --json > plan.json && gregor kafka-reassign-partitions --bootstrap-server localhost:9092 --execute --reassignment-json-file plan.json",
@@ -53,6 +54,11 @@ func newClusterBalance(c *client) *cobra.Command {
 			if t.batch < 1 {
 				return &usageError{errors.New("--batch must be 1 or more")}
 			}
+			for _, id := range t.undrain {
+				if slices.Contains(t.drain, id) {
+					return &usageError{fmt.Errorf("broker %d cannot be drained and taken back at once", id)}
+				}
+			}
 			if t.leadersOnly && len(t.drain) > 0 {
 				return &usageError{errors.New("--drain moves replicas, --leaders does not")}
 			}
@@ -63,6 +69,7 @@ func newClusterBalance(c *client) *cobra.Command {
 	f.BoolVar(&t.execute, "execute", false, "carry the plan out")
 	f.BoolVar(&t.leadersOnly, "leaders", false, "only change who leads: copy nothing")
 	f.Int32SliceVar(&t.drain, "drain", nil, "move everything off these brokers, and nothing else")
+	f.Int32SliceVar(&t.undrain, "undrain", nil, "let these brokers take replicas again")
 	f.IntVar(&t.batch, "batch", 20, "how many partitions are moved at a time")
 	f.StringVar(&t.throttle, "throttle", "50MiB", "bytes per second that a broker may copy, 0 for no limit")
 	f.IntVar(&t.slack, "slack", 10, "how many percent more than the mean a disk may hold before partitions are exchanged")
@@ -88,11 +95,12 @@ func parseSize(s string) (int64, error) {
 }
 
 // picture is a view as the planner takes it.
-func (v *clusterView) picture(drain []int32) balance.Cluster {
+func (v *clusterView) picture(drain, undrain []int32) balance.Cluster {
 	var c balance.Cluster
 	for _, b := range v.Brokers {
 		c.Brokers = append(c.Brokers, balance.Broker{
-			ID: b.ID, Rack: b.Rack, Down: b.Fenced || v.silent[b.ID] != nil, Leaving: slices.Contains(drain, b.ID),
+			ID: b.ID, Rack: b.Rack, Down: b.Fenced || v.silent[b.ID] != nil,
+			Leaving: slices.Contains(drain, b.ID) || v.draining[b.ID] && !slices.Contains(undrain, b.ID),
 		})
 	}
 	for _, p := range v.Partitions {
@@ -109,23 +117,53 @@ func (t *balanceTask) run(ctx context.Context, cl *kgo.Client, adm *kadm.Client)
 	if err != nil {
 		return err
 	}
-	for _, id := range t.drain {
+	for _, id := range slices.Concat(t.drain, t.undrain) {
 		if _, known := v.broker(id); !known {
 			return fmt.Errorf("broker %d is not registered", id)
 		}
 	}
-	plan := balance.Make(v.picture(t.drain), balance.Options{RepairOnly: len(t.drain) > 0, LeadersOnly: t.leadersOnly, Slack: t.slack})
+	plan := balance.Make(v.picture(t.drain, t.undrain), balance.Options{RepairOnly: len(t.drain) > 0, LeadersOnly: t.leadersOnly, Slack: t.slack})
 	if err := t.print(v, &plan); err != nil {
 		return err
 	}
 	if !t.execute {
 		return nil
 	}
+	if err := t.mark(ctx, adm); err != nil {
+		return err
+	}
 	if err := t.carryOut(ctx, cl, adm, plan.Moves); err != nil {
 		return err
 	}
 	if len(plan.Problems) > 0 {
 		return exitStatus(1)
+	}
+	return nil
+}
+
+// drainSetting marks a broker that is being taken out, so that nothing new is
+// put on it.
+const drainSetting = "gregor.broker.drain"
+
+// mark sets and takes away drainSetting. A cluster that does not know it
+// (another Kafka) is drained all the same.
+func (t *balanceTask) mark(ctx context.Context, adm *kadm.Client) error {
+	for _, list := range [][]int32{t.drain, t.undrain} {
+		for _, id := range list {
+			op := kadm.AlterConfig{Op: kadm.DeleteConfig, Name: drainSetting}
+			if slices.Contains(t.drain, id) {
+				op = kadm.AlterConfig{Op: kadm.SetConfig, Name: drainSetting, Value: kadm.StringPtr("true")}
+			}
+			resp, err := adm.AlterBrokerConfigs(ctx, []kadm.AlterConfig{op}, id)
+			if err != nil {
+				return err
+			}
+			for _, r := range resp {
+				if r.Err != nil {
+					fmt.Fprintf(t.c.env.Err, "broker %d cannot be marked (%s): new partitions may still be put on it\n", id, r.Err)
+				}
+			}
+		}
 	}
 	return nil
 }

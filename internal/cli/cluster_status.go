@@ -28,7 +28,7 @@ type brokerStatus struct {
 	ID       int32  `json:"id"`
 	Address  string `json:"address"`
 	Rack     string `json:"rack"`
-	State    string `json:"state"` // up, down, silent
+	State    string `json:"state"` // up, down, silent, draining
 	Roles    string `json:"roles"`
 	Leaders  int    `json:"leaders"`
 	Replicas int    `json:"replicas"`
@@ -111,6 +111,8 @@ func (v *clusterView) report(minimum map[string]int) statusReport {
 			s.State = "down"
 		case v.silent[b.ID] != nil:
 			s.State = "silent"
+		case v.draining[b.ID]:
+			s.State = "draining"
 		}
 		var roles []string
 		if b.ID == v.Controller {
@@ -151,9 +153,9 @@ func (v *clusterView) report(minimum map[string]int) statusReport {
 		}
 		if u, bad := v.judge(p, minimum); bad {
 			switch u.State {
-			case "no leader":
+			case noLeader:
 				r.Partitions.Leaderless++
-			case "below min.insync.replicas":
+			case belowMin:
 				r.Partitions.BelowMin++
 			}
 			if len(p.ISR) < v.factor(p) {
@@ -162,21 +164,34 @@ func (v *clusterView) report(minimum map[string]int) statusReport {
 			r.Unwell = append(r.Unwell, u)
 		}
 	}
+	// What hurts most comes first.
+	slices.SortStableFunc(r.Unwell, func(a, b unwell) int {
+		return slices.Index(states, a.State) - slices.Index(states, b.State)
+	})
 	return r
 }
+
+// The states of a partition that is not well, the worst first.
+var states = []string{noLeader, belowMin, under}
+
+const (
+	noLeader = "no leader"
+	belowMin = "below min.insync.replicas"
+	under    = "under-replicated"
+)
 
 // judge says what is wrong with a partition, if anything is. One that only
 // grows is well.
 func (v *clusterView) judge(p partitionView, minimum map[string]int) (unwell, bool) {
 	u := unwell{Topic: p.Topic, Partition: p.Index, Leader: p.Leader, Replicas: p.Replicas, InSync: p.ISR, Why: []string{}}
-	least := minimum[p.Topic]
+	least := min(minimum[p.Topic], v.factor(p)) // as Kafka counts it
 	switch {
 	case p.Leader < 0:
-		u.State = "no leader"
+		u.State = noLeader
 	case len(p.ISR) < least:
-		u.State = "below min.insync.replicas"
+		u.State = belowMin
 	case len(p.ISR) < v.factor(p):
-		u.State = "under-replicated"
+		u.State = under
 	default:
 		return u, false
 	}
@@ -195,7 +210,7 @@ func (v *clusterView) judge(p partitionView, minimum map[string]int) (unwell, bo
 
 func (r *statusReport) well() bool {
 	for _, b := range r.Brokers {
-		if b.State != "up" {
+		if b.State != "up" && b.State != "draining" {
 			return false
 		}
 	}

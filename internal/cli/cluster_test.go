@@ -88,7 +88,7 @@ func TestClusterReport(t *testing.T) {
 // TestPicture: what is down gets nothing, what moves or has no leader stays.
 func TestPicture(t *testing.T) {
 	t.Parallel()
-	c := sick().picture([]int32{1})
+	c := sick().picture([]int32{1}, nil)
 	if want := []balance.Broker{{ID: 1, Rack: "a", Leaving: true}, {ID: 2, Rack: "b"}, {ID: 3, Rack: "c", Down: true}}; !slices.Equal(c.Brokers, want) {
 		t.Errorf("%+v", c.Brokers)
 	}

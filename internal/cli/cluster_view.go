@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type clusterView struct {
 	Moving     map[tp]kmsg.ListPartitionReassignmentsResponseTopicPartition
 	logs       map[tp]map[int32]logView // what brokers say they have
 	silent     map[int32]error          // brokers that do not answer
+	draining   map[int32]bool           // brokers that are being taken out
 }
 
 type brokerView struct {
@@ -76,7 +78,7 @@ func (c *client) connected(ctx context.Context, do func(context.Context, *kgo.Cl
 func viewCluster(ctx context.Context, cl *kgo.Client, adm *kadm.Client) (*clusterView, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	defer cancel()
-	v := &clusterView{logs: map[tp]map[int32]logView{}, silent: map[int32]error{}}
+	v := &clusterView{logs: map[tp]map[int32]logView{}, silent: map[int32]error{}, draining: map[int32]bool{}}
 	md, err := adm.Metadata(ctx)
 	if err != nil {
 		return nil, err
@@ -88,6 +90,7 @@ func viewCluster(ctx context.Context, cl *kgo.Client, adm *kadm.Client) (*cluste
 		return nil, err
 	}
 	v.askLogs(ctx, cl)
+	v.askDraining(ctx, adm)
 	for _, t := range md.Topics.Sorted() {
 		for _, p := range t.Partitions.Sorted() {
 			pv := partitionView{tp: tp{t.Topic, p.Partition}, Leader: p.Leader, Replicas: p.Replicas, ISR: p.ISR, Offline: p.OfflineReplicas}
@@ -187,6 +190,33 @@ func (v *clusterView) askLogs(ctx context.Context, cl *kgo.Client) {
 		})
 	}
 	wg.Wait()
+}
+
+// askDraining learns which brokers are being taken out; a cluster that does not
+// know the setting has none.
+func (v *clusterView) askDraining(ctx context.Context, adm *kadm.Client) {
+	var up []int32
+	for _, b := range v.Brokers {
+		if !b.Fenced && v.silent[b.ID] == nil {
+			up = append(up, b.ID)
+		}
+	}
+	if len(up) == 0 {
+		return
+	}
+	confs, err := adm.DescribeBrokerConfigs(ctx, up...)
+	if err != nil {
+		return
+	}
+	for _, c := range confs {
+		for _, s := range c.Configs {
+			if s.Key == drainSetting && s.Value != nil && *s.Value == "true" {
+				if id, err := strconv.ParseInt(c.Name, 10, 32); err == nil {
+					v.draining[int32(id)] = true
+				}
+			}
+		}
+	}
 }
 
 func (v *clusterView) broker(id int32) (brokerView, bool) {

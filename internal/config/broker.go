@@ -45,6 +45,7 @@ type Broker struct {
 	Txn      Txn
 	Quorum   Quorum
 	Replica  Replica
+	Balance  Balance
 
 	// ValidateAll: inflate and check every compressed batch, not only those
 	// of compacted topics (gregor.validate.records=all).
@@ -116,6 +117,7 @@ type Log struct {
 	HighWatermarkCheck    time.Duration
 	InitialTaskDelay      time.Duration
 	RecoveryThreads       int // for each directory
+	DirFailureTimeout     time.Duration
 }
 
 // Cleaner are the settings of the log cleaner.
@@ -172,6 +174,7 @@ type Quorum struct {
 	SnapshotInterval    time.Duration // 0: never by time
 	ElectionTimeout     time.Duration
 	RequestTimeout      time.Duration
+	AutoJoin            bool
 	FetchTimeout        time.Duration
 	BrokerHeartbeat     time.Duration
 	BrokerSession       time.Duration
@@ -179,6 +182,10 @@ type Quorum struct {
 	LeaderRebalance     bool
 	LeaderCheck         time.Duration
 }
+
+// RackAwareSelector is the replica.selector.class that sends consumers to the
+// replica of their rack (KIP-392), by the name of Kafka's.
+const RackAwareSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 
 // Replica are the settings of followers.
 type Replica struct {
@@ -189,9 +196,26 @@ type Replica struct {
 	FetchWait     time.Duration
 	FetchBackoff  time.Duration
 	Fetchers      int
+	SocketTimeout time.Duration
+	RackAware     bool // consumers are sent to the replica of their rack
 	// Moves between directories; 0 threads: one for each directory.
 	AlterDirThreads        int
 	AlterDirBytesPerSecond int64
+	// FollowerRate is what throttled replicas of this broker take in a second;
+	// Unthrottled: as fast as it goes.
+	FollowerRate int64
+}
+
+// Unthrottled is a rate without limit.
+const Unthrottled = math.MaxInt64
+
+// Balance is how the controller spreads load by itself.
+type Balance struct {
+	Enabled        bool
+	Every          time.Duration
+	Batch          int   // partitions moved at a time
+	Slack          int   // percent above the mean
+	BytesPerSecond int64 // that a broker copies meanwhile
 }
 
 // Broker is the typed view.
@@ -264,6 +288,10 @@ func (s *Settings) view() (*Broker, error) {
 	s.coordinators(b)
 	s.quorum(b)
 	s.replica(b)
+	b.Balance = Balance{
+		Enabled: s.flag("gregor.balance.enable"), Every: s.ms("gregor.balance.interval.ms"), Batch: s.int("gregor.balance.batch"),
+		Slack: s.int("gregor.balance.slack.percent"), BytesPerSecond: s.long("gregor.balance.bytes.per.second"),
+	}
 	b.ValidateAll = s.text("gregor.validate.records") == "all"
 	b.ScrubBytesPerSecond = s.long("gregor.scrub.bytes.per.second")
 	b.ProducerIDExpiration = s.ms("producer.id.expiration.ms")
@@ -429,6 +457,7 @@ func (s *Settings) logs(b *Broker) {
 		RetentionCheck:        s.ms("log.retention.check.interval.ms"),
 		FlushCheck:            s.ms("log.flush.scheduler.interval.ms"),
 		FlushCheckpoint:       s.ms("log.flush.offset.checkpoint.interval.ms"),
+		DirFailureTimeout:     s.ms("log.dir.failure.timeout.ms"),
 		StartOffsetCheckpoint: s.ms("log.flush.start.offset.checkpoint.interval.ms"),
 		HighWatermarkCheck:    s.ms("replica.high.watermark.checkpoint.interval.ms"),
 		InitialTaskDelay:      s.ms("log.initial.task.delay.ms"),
@@ -487,6 +516,7 @@ func (s *Settings) quorum(b *Broker) {
 		SnapshotInterval:    s.ms("metadata.log.max.snapshot.interval.ms"),
 		ElectionTimeout:     s.ms("controller.quorum.election.timeout.ms"),
 		RequestTimeout:      s.ms("controller.quorum.request.timeout.ms"),
+		AutoJoin:            s.flag("controller.quorum.auto.join.enable"),
 		FetchTimeout:        s.ms("controller.quorum.fetch.timeout.ms"),
 		BrokerHeartbeat:     s.ms("broker.heartbeat.interval.ms"),
 		BrokerSession:       s.ms("broker.session.timeout.ms"),
@@ -505,9 +535,13 @@ func (s *Settings) replica(b *Broker) {
 		FetchWait:     s.ms("replica.fetch.wait.max.ms"),
 		FetchBackoff:  s.ms("replica.fetch.backoff.ms"),
 		Fetchers:      s.int("num.replica.fetchers"),
+		SocketTimeout: s.ms("replica.socket.timeout.ms"),
+		RackAware:     s.text("replica.selector.class") == RackAwareSelector,
 
 		AlterDirThreads:        s.int("num.replica.alter.log.dirs.threads"),
 		AlterDirBytesPerSecond: s.long("replica.alter.log.dirs.io.max.bytes.per.second"),
+
+		FollowerRate: s.long("follower.replication.throttled.rate"),
 	}
 }
 

@@ -136,11 +136,22 @@ func (s *Settings) ValidateBroker(values map[string]string, own bool) error {
 // notDynamic begins as Kafka's message does, which tools look for.
 const notDynamic = "Cannot update these configs dynamically: "
 
-// reconfigurable refuses changes that a running node cannot make.
+// reconfigurable refuses changes that a running node cannot make: listeners
+// come and go, but not those that are advertised, and none moves.
 func (s *Settings) reconfigurable(next *Broker) error {
-	sameListener := func(a, b Listener) bool { return a.Endpoint == b.Endpoint }
-	if !slices.EqualFunc(s.broker.Listeners, next.Listeners, sameListener) {
-		return errors.New("listeners cannot be changed while the broker runs; this is not built yet: change the file and restart")
+	named := map[string]Listener{}
+	for _, l := range next.Listeners {
+		named[l.Name] = l
+	}
+	for _, old := range s.broker.Listeners {
+		if l, ok := named[old.Name]; ok && l.Endpoint != old.Endpoint {
+			return fmt.Errorf("listener %s cannot move while the broker runs: it is at %s", old.Name, old.Endpoint)
+		}
+	}
+	for _, e := range s.broker.Advertised {
+		if _, ok := named[e.Name]; !ok {
+			return fmt.Errorf("advertised listener %s must stay in listeners while the broker runs", e.Name)
+		}
 	}
 	return nil
 }

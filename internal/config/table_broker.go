@@ -133,11 +133,11 @@ var brokerTable = []Property{
 		Doc:   "How long Kafka's controller gathers writes before it flushes; Gregor flushes by group commit.",
 	},
 	{
-		Name: "controller.quorum.auto.join.enable", Type: Boolean, Default: "false", Importance: Low, Standing: NotBuilt,
+		Name: "controller.quorum.auto.join.enable", Type: Boolean, Default: "false", Importance: Low,
 		Doc: "Let a controller that is no voter yet add itself to the quorum.",
 	},
 	{
-		Name: "controller.quorum.bootstrap.servers", Type: List, Default: "", Importance: High, Standing: Kept,
+		Name: "controller.quorum.bootstrap.servers", Type: List, Default: "", Importance: High,
 		Valid: anyList(true),
 		Doc:   "Addresses by which the controllers of the cluster are found.",
 	},
@@ -147,17 +147,17 @@ var brokerTable = []Property{
 		Doc:   "Longest random pause before another election after a failed one.",
 	},
 	{
-		Name: "controller.quorum.election.timeout.ms", Type: Int, Default: "1000", Importance: High, Standing: Kept,
+		Name: "controller.quorum.election.timeout.ms", Type: Int, Default: "1000", Importance: High,
 		Valid: atLeast(0),
-		Doc:   "How long a controller waits for votes before it starts another election.",
+		Doc:   "How long a controller waits for votes, at most, before it starts another election. Gregor: also how long it does without a leader, at most; it campaigns after a random time between half of this and all of it.",
 	},
 	{
-		Name: "controller.quorum.fetch.timeout.ms", Type: Int, Default: "2000", Importance: High, Standing: Kept,
+		Name: "controller.quorum.fetch.timeout.ms", Type: Int, Default: "2000", Importance: High,
 		Valid: atLeast(0),
-		Doc:   "How long followers of the metadata quorum do without a leader before they campaign.",
+		Doc:   "How long followers of the metadata quorum do without a leader before they campaign. Gregor: the shorter of this and controller.quorum.election.timeout.ms counts for both.",
 	},
 	{
-		Name: "controller.quorum.request.timeout.ms", Type: Int, Default: "2000", Importance: Medium, Standing: Kept,
+		Name: "controller.quorum.request.timeout.ms", Type: Int, Default: "2000", Importance: Medium,
 		Valid: atLeast(0),
 		Doc:   "How long a request between controllers may take.",
 	},
@@ -167,7 +167,7 @@ var brokerTable = []Property{
 		Doc:   "Pause before a failed request between controllers is repeated.",
 	},
 	{
-		Name: "controller.quorum.voters", Type: List, Default: "", Importance: High, Standing: Kept,
+		Name: "controller.quorum.voters", Type: List, Default: "", Importance: High,
 		Valid: anyList(true),
 		Doc:   "The fixed set of voters, as `id@host:port` entries. With the controller role this node must be among them.",
 	},
@@ -235,9 +235,37 @@ var brokerTable = []Property{
 		Doc: "Tuning of Kafka's purgatory for Fetch.",
 	},
 	{
-		Name: "follower.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept, Internal: true,
+		Name: "follower.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Internal: true,
 		Valid: atLeast(0),
 		Doc:   "Bytes a second this broker takes in for throttled replicas. Dynamic only.",
+	},
+	{
+		Name: "gregor.balance.batch", Type: Int, Default: "20", Importance: Low, Mode: ClusterWide,
+		Valid: atLeast(1),
+		Doc:   "How many partitions the controller moves at a time when it spreads load by itself.",
+	},
+	{
+		Name: "gregor.balance.bytes.per.second", Type: Long, Default: "52428800", Importance: Medium, Mode: ClusterWide,
+		Valid: atLeast(1),
+		Doc:   "How fast each broker copies replicas that are being added to it while `gregor.balance.enable` is on, unless they have a throttle of their own (`follower.replication.throttled.replicas`).",
+	},
+	{
+		Name: "gregor.balance.enable", Type: Boolean, Default: "false", Importance: Medium, Mode: ClusterWide,
+		Doc: "Let the active controller spread replicas over brokers and racks, and move them off brokers that are drained or unregistered, one batch at a time and only while every replica is in sync. `gregor cluster balance` shows what it would do.",
+	},
+	{
+		Name: "gregor.balance.interval.ms", Type: Long, Default: "60000", Importance: Low, Mode: ClusterWide,
+		Valid: atLeast(1000),
+		Doc:   "How often the controller looks whether load is to be spread.",
+	},
+	{
+		Name: "gregor.balance.slack.percent", Type: Int, Default: "10", Importance: Low, Mode: ClusterWide,
+		Valid: between(1, 1000),
+		Doc:   "How many percent more replicas than the mean a broker may hold before the controller moves some by itself.",
+	},
+	{
+		Name: "gregor.broker.drain", Type: Boolean, Default: "false", Importance: Medium, Mode: PerBroker,
+		Doc: "Take this broker out: new replicas go to others where there are any, and balancing moves what it has. `gregor cluster balance --drain` sets it, `--undrain` takes it away.",
 	},
 	{
 		Name: "gregor.durable", Type: Boolean, Default: "true", Importance: High, Mode: ClusterWide,
@@ -526,9 +554,9 @@ var brokerTable = []Property{
 		Doc:   "How often the balance of leaders is checked.",
 	},
 	{
-		Name: "leader.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: Kept, Internal: true,
+		Name: "leader.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: NoEffect, Internal: true,
 		Valid: atLeast(0),
-		Doc:   "Bytes a second this broker sends for throttled replicas. Dynamic only.",
+		Doc:   "Bytes a second this broker sends for throttled replicas. Dynamic only. Here those who receive keep to their own rate, `follower.replication.throttled.rate`, and leaders do not hold back as well.",
 	},
 	{
 		Name: "listener.security.protocol.map", Type: String, Default: "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Importance: Low, Mode: PerBroker,
@@ -601,7 +629,7 @@ var brokerTable = []Property{
 		Doc:   "Directory of the logs when `log.dirs` is not set.",
 	},
 	{
-		Name: "log.dir.failure.timeout.ms", Type: Long, Default: "30000", Importance: Low, Standing: Kept,
+		Name: "log.dir.failure.timeout.ms", Type: Long, Default: "30000", Importance: Low,
 		Valid: atLeast(1),
 		Doc:   "A broker that could not report a failed log directory to the controller for this long stops.",
 	},
@@ -850,7 +878,7 @@ var brokerTable = []Property{
 		Doc: "Logs that are moved between this broker's directories at the same time. Not set: as many as there are directories.",
 	},
 	{
-		Name: "num.replica.fetchers", Type: Int, Default: "1", Importance: High, Mode: ClusterWide, Standing: Kept,
+		Name: "num.replica.fetchers", Type: Int, Default: "1", Importance: High, Mode: ClusterWide,
 		Valid: atLeast(1),
 		Doc:   "Connections used to follow one leader.",
 	},
@@ -1082,26 +1110,26 @@ var brokerTable = []Property{
 		Doc:   "Bytes a second moved between this broker's log directories. Dynamic only.",
 	},
 	{
-		Name: "replica.fetch.backoff.ms", Type: Int, Default: "1000", Importance: Medium, Standing: Kept,
+		Name: "replica.fetch.backoff.ms", Type: Int, Default: "1000", Importance: Medium,
 		Valid: atLeast(0),
 		Doc:   "Pause of a follower after a failed fetch.",
 	},
 	{
-		Name: "replica.fetch.max.bytes", Type: Int, Default: "1048576", Importance: Medium, Standing: Kept,
+		Name: "replica.fetch.max.bytes", Type: Int, Default: "1048576", Importance: Medium,
 		Valid: atLeast(0),
 		Doc:   "Bytes a follower asks for from each partition.",
 	},
 	{
-		Name: "replica.fetch.min.bytes", Type: Int, Default: "1", Importance: High, Standing: Kept,
+		Name: "replica.fetch.min.bytes", Type: Int, Default: "1", Importance: High,
 		Doc: "Bytes a follower's fetch waits for.",
 	},
 	{
-		Name: "replica.fetch.response.max.bytes", Type: Int, Default: "10485760", Importance: Medium, Standing: Kept,
+		Name: "replica.fetch.response.max.bytes", Type: Int, Default: "10485760", Importance: Medium,
 		Valid: atLeast(0),
 		Doc:   "Bytes a follower asks for in one fetch.",
 	},
 	{
-		Name: "replica.fetch.wait.max.ms", Type: Int, Default: "500", Importance: High, Standing: Kept,
+		Name: "replica.fetch.wait.max.ms", Type: Int, Default: "500", Importance: High,
 		Doc: "How long a follower's fetch waits for data.",
 	},
 	{
@@ -1109,19 +1137,20 @@ var brokerTable = []Property{
 		Doc: "How often high watermarks are written down; `log.flush.offset.checkpoint.interval.ms` decides for all checkpoints.",
 	},
 	{
-		Name: "replica.lag.time.max.ms", Type: Long, Default: "30000", Importance: High, Standing: Kept,
+		Name: "replica.lag.time.max.ms", Type: Long, Default: "30000", Importance: High,
 		Doc: "A follower that did not catch up for this long leaves the in-sync set.",
 	},
 	{
-		Name: "replica.selector.class", Type: String, Null: true, Importance: Medium, Standing: NotBuilt,
-		Doc: "A Java class that chooses the replica a consumer reads from.",
+		Name: "replica.selector.class", Type: String, Null: true, Importance: Medium,
+		Valid: oneOf(RackAwareSelector, "org.apache.kafka.common.replica.LeaderSelector"),
+		Doc:   "Who chooses the replica that a consumer reads from, by the name of Kafka's class: RackAwareReplicaSelector sends a consumer with client.rack to the in-sync replica of its rack that is furthest; LeaderSelector, and no value, to the leader.",
 	},
 	{
 		Name: "replica.socket.receive.buffer.bytes", Type: Int, Default: "65536", Importance: High, Standing: NoEffect,
 		Doc: "Socket buffer of followers' connections.",
 	},
 	{
-		Name: "replica.socket.timeout.ms", Type: Int, Default: "30000", Importance: High, Standing: Kept,
+		Name: "replica.socket.timeout.ms", Type: Int, Default: "30000", Importance: High,
 		Doc: "Socket timeout of followers' connections.",
 	},
 	{

@@ -59,7 +59,7 @@ var topicTable = []Property{
 		Doc:   "Force the log to disk after this time, where the topic is not durable.",
 	},
 	{
-		Name: "follower.replication.throttled.replicas", Type: List, Default: "", Importance: Medium, Mode: ClusterWide, Standing: Kept,
+		Name: "follower.replication.throttled.replicas", Type: List, Default: "", Importance: Medium, Mode: ClusterWide,
 		Valid: replicaPairs(),
 		Doc:   "Replicas whose followers are throttled, as `partition:broker` entries or `*`.",
 	},
@@ -79,7 +79,7 @@ var topicTable = []Property{
 		Doc: "Segment size without the lower bound, for tests.",
 	},
 	{
-		Name: "leader.replication.throttled.replicas", Type: List, Default: "", Importance: Medium, Mode: ClusterWide, Standing: Kept,
+		Name: "leader.replication.throttled.replicas", Type: List, Default: "", Importance: Medium, Mode: ClusterWide, Standing: NoEffect,
 		Valid: replicaPairs(),
 		Doc:   "Replicas whose leaders are throttled, as `partition:broker` entries or `*`.",
 	},

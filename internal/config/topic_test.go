@@ -127,7 +127,7 @@ func TestDynamicBrokerValidation(t *testing.T) {
 		{false, "log.cleaner.threads", "2", ""},
 		{true, "num.partitions", "2", "Cannot update these configs dynamically: num.partitions"},
 		{false, "listeners", "PLAINTEXT://:1", "Cannot update these configs at default cluster level"},
-		{true, "listeners", "PLAINTEXT://:1", "restart"},
+		{true, "listeners", "PLAINTEXT://:1", "cannot move"},
 		{true, "log.segment.bytes", "1", "at least 1048576"},
 		{true, "log.cleaner.dedupe.buffer.size", "5", "1 MiB"},
 		{true, "plugin.setting", "x", ""},

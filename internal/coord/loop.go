@@ -19,9 +19,12 @@ const (
 	// beyond it waits in Write, which is its connection's reader: back pressure.
 	mailboxSize = 1024
 
-	// reload is the pause after a load that failed, reloadNotLed that after one
-	// for which the log and the metadata did not agree about the leader.
+	// reload is the pause after a load that failed, twice as long after each
+	// more, up to reloadMost: damage does not heal by itself, but a disk may.
+	// reloadNotLed is that after one for which the log and the metadata did not
+	// agree about the leader.
 	reload       = time.Second
+	reloadMost   = time.Minute
 	reloadNotLed = 50 * time.Millisecond
 
 	// divideAt keeps batches of divisible records small, so that an expiry of
@@ -37,7 +40,7 @@ type phase int32
 const (
 	loading phase = iota // calls get COORDINATOR_LOAD_IN_PROGRESS
 	active
-	failed // the load failed and will be tried again: COORDINATOR_NOT_AVAILABLE
+	failed // the load failed and will be tried again: NOT_COORDINATOR, as in Kafka
 	gone   // resigned, or the log is not led here: NOT_COORDINATOR
 )
 
@@ -149,12 +152,12 @@ func (l *loop[S]) post(op func(S, time.Time) Result) {
 // run is the loop's goroutine: load, serve until stopped or lost, unload.
 func (l *loop[S]) run() {
 	defer l.unload()
-	for {
+	for next := reload; ; {
 		err := l.load()
 		if err == nil {
 			break
 		}
-		pause := reload
+		pause := next
 		if notLed(err) {
 			// The log is ahead of the metadata, or behind: an election will come,
 			// or the log will follow.
@@ -162,6 +165,7 @@ func (l *loop[S]) run() {
 			pause = reloadNotLed
 		} else {
 			l.phase.Store(int32(failed))
+			next = min(2*next, reloadMost)
 			if f := l.cfg.Events.LoadFailed; f != nil {
 				f(l.partition, err)
 			}

@@ -199,9 +199,7 @@ func (r *Runtime[S]) active(partition int32) (*loop[S], error) {
 	switch phase(l.phase.Load()) {
 	case loading:
 		return nil, kerr.CoordinatorLoadInProgress
-	case failed:
-		return nil, kerr.CoordinatorNotAvailable
-	case gone:
+	case failed, gone:
 		return nil, kerr.NotCoordinator
 	}
 	return l, nil

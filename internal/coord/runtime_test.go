@@ -474,7 +474,7 @@ func TestLoadFailures(t *testing.T) {
 		}
 		f.log.readErr = errors.New("disk")
 		f.elect()
-		if _, err := f.add(1); !errors.Is(err, kerr.CoordinatorNotAvailable) {
+		if _, err := f.add(1); !errors.Is(err, kerr.NotCoordinator) {
 			t.Errorf("error %v", err)
 		}
 		var posted int

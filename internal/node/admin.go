@@ -129,9 +129,10 @@ func (n *Node) hostedStates(yield func(metrics.Hosted) bool) {
 			LogStart: p.LogStart(), LogEnd: p.LogEnd(), HighWatermark: p.HighWatermark(), Bytes: -1,
 			UnderReplicated: s.UnderReplicated, UnderMin: s.UnderMin, AtMin: s.AtMin,
 			WaitingProduce: s.Waiting - s.Readers, WaitingFetch: s.Readers,
+			Follows: s.Follows, Lag: s.Lag, FetchFails: s.FetchFails,
 		}
 		if l := p.Log(); l != nil {
-			h.Bytes = l.Size()
+			h.Bytes, h.Segments = l.Size(), l.SegmentCount()
 		}
 		if !yield(h) {
 			return
@@ -208,6 +209,7 @@ func (n *Node) counted(e storage.Events) storage.Events {
 		n.metrics.Corruptions.Add(1)
 		corrupt(name, c)
 	}
+	e.Committed = n.metrics.Flushed
 	e.Rebuilt = func(path, reason string) {
 		n.metrics.Rebuilt.Add(1)
 		rebuilt(path, reason)
@@ -228,6 +230,23 @@ func (n *Node) forgetTopics(d *meta.Delta) {
 	for c := range d.TopicChanges() {
 		if c.New == nil {
 			n.metrics.Forget(c.Name)
+		}
+	}
+}
+
+// countUnclean counts leaders that were elected from outside the in-sync set.
+func (n *Node) countUnclean(d *meta.Delta) {
+	if n.quorum == nil || !n.quorum.Status().Leading {
+		return
+	}
+	for c := range d.TopicChanges() {
+		if c.Old == nil || c.New == nil {
+			continue
+		}
+		for _, p := range c.Partitions() {
+			if p.Old != nil && p.New != nil && p.New.Recovering && p.New.LeaderEpoch > p.Old.LeaderEpoch && p.New.Leader != meta.NoLeader {
+				n.metrics.UncleanElections.Add(1)
+			}
 		}
 	}
 }

@@ -59,12 +59,20 @@ func TestMetricsTellOfLag(t *testing.T) {
 	if err := admin.CommitAllOffsets(ctx, "g", offsets); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := admin.DeleteTopics(ctx, "nothing"); err != nil {
+		t.Fatal(err)
+	}
 	page := get(t, n, "/metrics")
 	for _, want := range []string{
 		`kafka_consumergroup_lag{consumergroup="g",partition="0",topic="t"} 6`,
 		`kafka_topic_partition_current_offset{partition="0",topic="t"} 10`,
 		`kafka_server_brokertopicmetrics_messagesin_total{topic="t"} 10`,
 		`kafka_network_requestmetrics_requests_total{request="CreateTopics",`,
+		`kafka_network_requestmetrics_errors_total{error="UNKNOWN_TOPIC_OR_PARTITION",request="DeleteTopics"} 1`,
+		`kafka_log_log_numlogsegments{partition="0",topic="t"} 1`,
+		`kafka_log_logflushstats_logflushrateandtimems_count `,
+		`kafka_server_socket_server_metrics_connection_creation_rate{listener="PLAINTEXT",networkProcessor="0"} `,
+		`kafka_controller_controllerstats_uncleanleaderelections_total 0`,
 		`kafka_server_raftmetrics_current_state{current_state="leader"} 1`,
 		"kafka_server_kafkaserver_brokerstate 3",
 		"kafka_controller_kafkacontroller_activecontrollercount 1",

@@ -67,6 +67,7 @@ func (n *Node) startControl(context.Context) error {
 		Dir: filepath.Join(n.metaDir.Path(), metadataLog.String()), Log: log,
 		Publish: n.publish, Controller: n.controller, Events: n.quorumEvents(),
 		SnapshotBytes: q.SnapshotBytes, SnapshotAge: q.SnapshotInterval,
+		Tick: electionTick(q), ElectionTicks: electionTicks, HeartbeatTicks: 2,
 	})
 	if err != nil {
 		return err
@@ -80,6 +81,8 @@ func (n *Node) startControl(context.Context) error {
 	})
 	n.ids = uplink.NewProducerIDs(n.uplink)
 	n.topics = newCreator(n.live, n.uplink, &n.image)
+	n.seat = n.takeSeat()
+	n.startBalancer()
 	return n.buildAPI()
 }
 
@@ -140,6 +143,7 @@ func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	gone()
 	n.image.Store(img)
 	n.forgetTopics(d)
+	n.countUnclean(d)
 	for c := range d.TopicChanges() {
 		switch {
 		case c.Name == config.OffsetsTopic:
@@ -212,39 +216,15 @@ func (n *Node) quorumEvents() quorum.Events {
 			log.Debug("metadata snapshot written", "index", index, "bytes", bytes, "took", took)
 		},
 		Failed: func(err error) { n.fail(fmt.Errorf("metadata log: %w", err)) },
+		Voters: n.votersChanged,
 	}
-}
-
-// Status meets api.Quorum.
-func (n *Node) Status(ctx context.Context) (api.QuorumStatus, error) {
-	d, err := n.quorum.Describe(ctx)
-	if err != nil {
-		return api.QuorumStatus{}, err
-	}
-	voters := map[uint64]*meta.Controller{}
-	for c := range n.image.Load().Controllers() {
-		voters[quorum.RaftID(c.ID, c.Directory)] = c
-	}
-	out := api.QuorumStatus{Leader: -1, LeaderEpoch: int32(d.Term), HighWatermark: d.HighWatermark}
-	now := time.Now().UnixMilli()
-	for _, v := range d.Voters {
-		r := api.QuorumReplica{Node: -1, LogEnd: v.End, LastFetch: -1, LastCaughtUp: -1}
-		if c := voters[v.ID]; c != nil {
-			r.Node, r.Directory = c.ID, c.Directory
-		} else if v.ID == d.ID { // not registered yet
-			r.Node, r.Directory = n.live.Broker().NodeID, n.metaDir.ID()
-		}
-		if v.ID == d.Leader {
-			out.Leader, r.LastFetch, r.LastCaughtUp = r.Node, now, now
-		}
-		out.Voters = append(out.Voters, r)
-	}
-	return out, nil
 }
 
 // epochRaiser asks the controller for new leader epochs, off the goroutine
 // that publishes metadata, which must not wait for the next.
 type epochRaiser struct {
+	isr *isrProposals
+
 	mu     sync.Mutex // guards asked
 	asked  map[plan.EpochRaise]bool
 	wake   chan struct{} // capacity 1
@@ -255,7 +235,7 @@ type epochRaiser struct {
 
 func (n *Node) startRaiser() *epochRaiser {
 	ctx, cancel := context.WithCancel(context.Background())
-	n.raiser = &epochRaiser{asked: map[plan.EpochRaise]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+	n.raiser = &epochRaiser{isr: newISRProposals(n.live.Broker().NodeID, n.metrics, n.logs.Logger(logReplica)), asked: map[plan.EpochRaise]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
 	return n.raiser
 }
 
@@ -270,8 +250,10 @@ func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
 	}
 }
 
-// ChangeISR meets replica.Controller. A node alone has nobody to drop or add.
-func (r *epochRaiser) ChangeISR([16]byte, int32, *partition.ISRChange) {}
+// ChangeISR meets replica.Controller.
+func (r *epochRaiser) ChangeISR(topic [16]byte, index int32, c *partition.ISRChange) {
+	r.isr.propose(topic, index, c)
+}
 
 // start begins to ask, once this broker is registered.
 func (r *epochRaiser) start(up *uplink.Uplink) {
@@ -304,6 +286,7 @@ func (r *epochRaiser) raise(ctx context.Context, up *uplink.Uplink) error {
 }
 
 func (r *epochRaiser) close() {
+	r.isr.close()
 	r.cancel()
 	r.wg.Wait()
 }

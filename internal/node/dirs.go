@@ -32,7 +32,11 @@ const metadataReserve = 8 << 20
 // the others.
 func (n *Node) openDirs(context.Context) error {
 	b := n.live.Broker()
-	paths := append([]string(nil), b.LogDirs...)
+	var paths []string
+	if b.IsBroker { // a controller keeps the metadata log and nothing else
+		paths = append(paths, b.LogDirs...)
+	}
+	hosting := len(paths)
 	separate := true // the metadata log has a directory of its own
 	for _, p := range paths {
 		separate = separate && p != b.MetadataLogDir
@@ -58,11 +62,12 @@ func (n *Node) openDirs(context.Context) error {
 	n.identity = identity{cluster: cluster, incarnation: newID()}
 	n.table = replica.NewTable(replica.Config{
 		NodeID: b.NodeID, Controller: n.startRaiser(), Topic: n.topicConfig, MaxLag: b.Replica.LagMax,
+		Fetch: n.fetchConfig(), RackAware: func() bool { return n.live.Broker().Replica.RackAware },
 		Events: n.storageEvents(),
 		Stray: func(dir string, name storage.Name) {
 			n.log.Warn("a log on disk belongs to no topic; it is left alone", "dir", dir, "log", name.String())
 		},
-		Moves: n.moveEvents(),
+		Moves: n.moveEvents(), Throttle: n.newThrottle(),
 	})
 	for i, p := range paths {
 		d, err := n.openDir(p)
@@ -70,7 +75,7 @@ func (n *Node) openDirs(context.Context) error {
 			return err
 		}
 		n.dirs = append(n.dirs, d)
-		if i < len(b.LogDirs) {
+		if i < hosting {
 			n.table.AddDir(d)
 		}
 		if p == b.MetadataLogDir {

@@ -25,9 +25,10 @@ func (n *Node) buildAPI() error {
 		Admission: admission, Logs: here,
 	}
 	families := [][]api.Route{
-		api.NewProduce(api.ProduceConfig{Partitions: here, Metrics: n.metrics, Failed: failed, Admission: admission}).Routes(),
+		api.NewProduce(api.ProduceConfig{Partitions: here, Metrics: n.metrics, Failed: failed, Errors: n.metrics.Errors, Admission: admission}).Routes(),
 		api.NewFetch(api.FetchConfig{
-			Partitions: here, Sessions: n.sessions, MaxBytes: b.Fetch.MaxBytes, Metrics: n.metrics, Failed: failed,
+			Partitions: here, Sessions: n.sessions, MaxBytes: b.Fetch.MaxBytes, Metrics: n.metrics, Failed: failed, Errors: n.metrics.Errors,
+			Flushed: n.table, Inner: n.inner,
 		}).Routes(),
 		(&api.Offsets{Partitions: here}).Routes(),
 		(&api.Records{Partitions: here, Internal: config.IsInternal}).Routes(),
@@ -47,10 +48,11 @@ func (n *Node) buildAPI() error {
 			MaxBytes: b.TelemetryMaxBytes, NewID: newID,
 		}).Routes(),
 		(&api.Brokers{Desk: desk{n.desk}}).Routes(),
+		(&api.Voters{Quorum: n}).Routes(),
 		n.quorumRoutes(),
 	}
 	families = append(families, txnRows...)
-	cfg := api.Config{Memory: n.memory, Failed: failed, Inner: n.inner, Features: features{&n.image}}
+	cfg := api.Config{Memory: n.memory, Failed: failed, Errors: n.metrics.Errors, Inner: n.inner, Features: features{&n.image}}
 	controllers, err := api.New(cfg, ofControllers(families)...)
 	if err != nil {
 		return err

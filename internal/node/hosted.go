@@ -138,17 +138,23 @@ func (h hostedPartition) AwaitReadable(iso api.Isolation, seen int64, w api.Wake
 	return h.p.AwaitReadable(replica.Isolation(iso), seen, w)
 }
 
+func (h hostedPartition) Watch(w api.Waker) bool { return h.p.Watch(w) }
+
 func (h hostedPartition) Forget(w api.Waker) { h.p.Forget(w) }
 
 func (h hostedPartition) Read(r api.ReadRequest) (api.Read, error) {
 	got, err := h.p.Read(replica.ReadRequest{
 		From: r.From, MaxBytes: r.MaxBytes, MinOne: r.MinOne, Isolation: replica.Isolation(r.Isolation),
 		CurrentLeaderEpoch: r.LeaderEpoch, LastFetchedEpoch: r.LastFetchedEpoch,
+		Follower: r.Follower, AnyReplica: r.AnyReplica, Rack: r.Rack,
 	})
 	out := api.Read{
 		Slice: wire.Part{Bytes: got.Slice.Bytes, Off: got.Slice.Off, N: got.Slice.N}, Release: got.Slice.Release,
 		HighWatermark: got.HighWatermark, LastStable: got.LastStable, LogStart: got.LogStart,
 		ReadableEnd: got.Bound, PreferredReplica: -1,
+	}
+	if got.Nearer != nil {
+		out.PreferredReplica = *got.Nearer
 	}
 	if got.Slice.File != nil {
 		out.Slice.File = got.Slice.File

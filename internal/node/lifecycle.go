@@ -41,6 +41,8 @@ type membership struct {
 	mu    sync.Mutex
 	wants plan.Beat // Fence and ShutDown only
 
+	dirs dirNews
+
 	unfenced chan struct{} // closed by the first answer that says so
 	let      chan struct{} // closed when the controller lets this broker go
 	once     sync.Once
@@ -140,16 +142,12 @@ func (n *Node) registration() plan.Registration {
 	r := plan.Registration{
 		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
 		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Features: supportedFeatures(),
-		Clean: n.cleanEpoch(), Checked: true,
+		Clean: n.cleanEpoch(), Checked: true, Voter: n.asController(),
 	}
 	for _, d := range n.table.Dirs() {
 		if d.Err() == nil {
 			r.Dirs = append(r.Dirs, d.ID())
 		}
-	}
-	if b.IsController {
-		r.Voter = &meta.Controller{ID: b.NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation,
-			Endpoints: endpoints(n.Advertised()), Features: supportedFeatures()}
 	}
 	for _, p := range n.table.Losses() {
 		r.Losses = append(r.Losses, plan.ReplicaLoss{Topic: p.Topic, Partition: p.Partition, Loss: plan.LostTail})
@@ -175,6 +173,9 @@ func (n *Node) cleanEpoch() int64 {
 // says so.
 func (n *Node) register(ctx context.Context) error {
 	b := n.live.Broker()
+	if !b.IsBroker {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.Quorum.RegistrationTimeout)
 	defer cancel()
 	if err := n.uplink.CatchUp(ctx); err != nil {
@@ -195,6 +196,8 @@ func (n *Node) register(ctx context.Context) error {
 		return err
 	}
 	n.raiser.start(n.uplink)
+	n.raiser.isr.start(n.uplink, n.table)
+	n.table.Registered(epoch)
 	n.flushRecovered()
 	n.startMembership(ready)
 	return nil
@@ -232,6 +235,9 @@ func (n *Node) startMembership(ready bool) {
 // unfence asks to be let in, now that requests are served, and waits for it.
 func (n *Node) unfence(ctx context.Context) error {
 	m := n.membership
+	if m == nil { // a controller has no partitions to serve
+		return nil
+	}
 	m.want(func(b *plan.Beat) { b.Fence = false })
 	ctx, cancel := context.WithTimeout(ctx, n.live.Broker().Quorum.RegistrationTimeout)
 	defer cancel()
@@ -270,11 +276,7 @@ func (m *membership) beat(ctx context.Context) {
 		beat := m.wants
 		m.mu.Unlock()
 		beat.Applied = n.image.Load().Version()
-		for _, d := range n.table.Dirs() {
-			if d.Err() != nil {
-				beat.Offline = append(beat.Offline, d.ID())
-			}
-		}
+		beat.Offline = n.offlineDirs()
 		moved := n.uplink.Moved()
 		pulse, err := m.send(ctx, beat, b.Quorum.BrokerSession)
 		wait := b.Quorum.BrokerHeartbeat
@@ -296,6 +298,7 @@ func (m *membership) beat(ctx context.Context) {
 			fenced = true
 			log.Warn("the controller has taken this broker out of service; it asks to be let in again")
 		}
+		m.tellDirs(ctx, beat.Offline, err == nil)
 		if err == nil && (pulse.Fenced && !beat.Fence || beat.ShutDown) {
 			wait = min(wait, beatAgain)
 		}
@@ -354,6 +357,7 @@ func (m *membership) refused(ctx context.Context, err error) {
 	for _, d := range n.dirs {
 		d.SetBrokerEpoch(epoch)
 	}
+	n.table.Registered(epoch)
 }
 
 // leave hands over what this broker leads, for at most as long as ctx and the
@@ -366,9 +370,11 @@ func (m *membership) leave(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
+	began := time.Now()
 	m.want(func(b *plan.Beat) { b.ShutDown = true })
 	select {
 	case <-m.let:
+		n.log.Info("leaderships are handed over", "took", time.Since(began).Round(time.Millisecond))
 	case <-n.failed:
 	case <-ctx.Done():
 		n.log.Warn("the controller did not let this broker go in time; it stops all the same", "waited", leaveWithin)
@@ -399,21 +405,4 @@ func (d desk) Forward(life context.Context, c *api.Call, body []byte) []byte {
 
 func (d desk) Envelope(life context.Context, _ *api.Call, req *kmsg.EnvelopeRequest) (*kmsg.EnvelopeResponse, error) {
 	return d.d.Envelope(life, req)
-}
-
-// homes tells the controller in which directories replicas lie that have more
-// than one to choose from.
-func (n *Node) homes(img *meta.Image) []plan.DirAssignment {
-	id := n.live.Broker().NodeID
-	var out []plan.DirAssignment
-	for p, dir := range n.table.Homes {
-		t := img.TopicByID(p.Topic)
-		if t == nil {
-			continue
-		}
-		if m := t.Partition(p.Partition); m != nil && m.HasReplica(id) && m.Dir(id) != dir {
-			out = append(out, plan.DirAssignment{Dir: dir, Topic: p.Topic, Partition: p.Partition})
-		}
-	}
-	return out
 }

@@ -19,6 +19,15 @@ import (
 // bind takes the listeners' addresses. Connections queue up in the system's
 // backlog until serve.
 func (n *Node) bind(ctx context.Context) error {
+	for _, l := range n.live.Broker().Listeners {
+		if _, err := n.bindOne(ctx, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) bindOne(ctx context.Context, l config.Listener) (bound, error) {
 	listen := n.cfg.Listen
 	if listen == nil {
 		listen = func(ctx context.Context, addr string) (net.Listener, error) {
@@ -26,14 +35,63 @@ func (n *Node) bind(ctx context.Context) error {
 			return lc.Listen(ctx, "tcp", addr)
 		}
 	}
-	for _, l := range n.live.Broker().Listeners {
-		nl, err := listen(ctx, l.Addr())
-		if err != nil {
-			return fmt.Errorf("listener %s: %w", l.Endpoint, err)
-		}
-		n.listeners = append(n.listeners, bound{nl, l.Name})
+	nl, err := listen(ctx, l.Addr())
+	if err != nil {
+		return bound{}, fmt.Errorf("listener %s: %w", l.Endpoint, err)
 	}
-	return nil
+	b := bound{nl, l.Name}
+	n.listenMu.Lock()
+	defer n.listenMu.Unlock()
+	n.listeners = append(n.listeners, b)
+	return b, nil
+}
+
+// bounds are the listeners that are bound now.
+func (n *Node) bounds() []bound {
+	n.listenMu.Lock()
+	defer n.listenMu.Unlock()
+	return slices.Clone(n.listeners)
+}
+
+// relisten opens the listeners that settings have added, and closes those that
+// they name no longer.
+func (n *Node) relisten(b *config.Broker) {
+	n.relistening.Lock()
+	defer n.relistening.Unlock()
+	if n.noMore {
+		return
+	}
+	have := n.bounds()
+	for _, l := range b.Listeners {
+		if slices.ContainsFunc(have, func(x bound) bool { return x.name == l.Name }) {
+			continue
+		}
+		x, err := n.bindOne(context.Background(), l)
+		if err != nil {
+			n.log.Error("a listener cannot be added", "listener", l.Endpoint.String(), "error", err)
+			continue
+		}
+		n.serveOn(x)
+		n.log.Info("listener added", "listener", l.Name, "address", x.Addr().String())
+	}
+	for _, x := range have {
+		if slices.ContainsFunc(b.Listeners, func(l config.Listener) bool { return l.Name == x.name }) {
+			continue
+		}
+		n.listenMu.Lock()
+		n.listeners = slices.DeleteFunc(n.listeners, func(y bound) bool { return y.name == x.name })
+		n.listenMu.Unlock()
+		n.server.Leave(x, x.name)
+		n.log.Info("listener removed", "listener", x.name)
+	}
+}
+
+func (n *Node) serveOn(l bound) {
+	n.serving.Go(func() {
+		if err := n.server.Serve(l, l.name); err != nil {
+			n.fail(fmt.Errorf("listener %s: %w", l.name, err))
+		}
+	})
 }
 
 // inner tells whether nodes talk to each other over a listener.
@@ -45,7 +103,7 @@ func (n *Node) inner(listener string) bool {
 // Addr is the address that a listener is bound to, "" when there is none of
 // that name; the name "" means the first.
 func (n *Node) Addr(listener string) string {
-	for _, b := range n.listeners {
+	for _, b := range n.bounds() {
 		if listener == "" || b.name == listener {
 			return b.Addr().String()
 		}
@@ -56,7 +114,7 @@ func (n *Node) Addr(listener string) string {
 // Listening are the addresses that are bound, as NAME://host:port.
 func (n *Node) Listening() []string {
 	var out []string
-	for _, b := range n.listeners {
+	for _, b := range n.bounds() {
 		out = append(out, b.name+"://"+b.Addr().String())
 	}
 	return out
@@ -121,12 +179,8 @@ func (n *Node) startServer(context.Context) error {
 	})
 	n.server.SetLimits(connectionLimits(b))
 	n.live.Subscribe(func(_, now *config.Broker) { n.server.SetLimits(connectionLimits(now)) })
-	for _, l := range n.listeners {
-		n.serving.Go(func() {
-			if err := n.server.Serve(l, l.name); err != nil {
-				n.fail(fmt.Errorf("listener %s: %w", l.name, err))
-			}
-		})
+	for _, l := range n.bounds() {
+		n.serveOn(l)
 	}
 	return nil
 }
@@ -134,6 +188,12 @@ func (n *Node) startServer(context.Context) error {
 // serve lets everybody in.
 func (n *Node) serve(context.Context) error {
 	n.front.open()
+	n.live.Subscribe(func(old, now *config.Broker) {
+		if !slices.Equal(old.Listeners, now.Listeners) {
+			n.relisten(now)
+		}
+	})
+	n.relisten(n.live.Broker()) // what was added before the last stop
 	n.ticker = startTicker(n)
 	n.startCleaner()
 	return nil

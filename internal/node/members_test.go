@@ -5,12 +5,15 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/meta"
+	"gregor/internal/vfs"
 )
 
 // Goal: brokers of a cluster are let in, heard of, missed and let go. Method:
@@ -146,4 +149,60 @@ func leadsNothing(img *meta.Image, id int32) bool {
 		}
 	}
 	return true
+}
+
+// TestDirectories: with several directories a broker chooses, and the
+// controller learns where replicas lie; when one fails, its replicas alone lose
+// their seats and leaderships.
+func TestDirectories(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 3)
+	defer v.close()
+	faults := make([]*vfs.Faulty, len(v.disks))
+	for i := range v.disks {
+		faults[i] = vfs.NewFaulty(v.disks[i])
+		v.disks[i] = faults[i]
+	}
+	v.startAllWhole("log.dirs=/data,/more", "metadata.log.dir=/data")
+	v.await("three brokers", func(n *Node) bool { return inService(n) == 3 })
+	v.create(v.nodes[0], "t", 12, 3)
+	v.await("directories of all replicas", func(n *Node) bool {
+		for _, p := range n.Image().Topic("t").Partitions() {
+			if slices.Contains(p.Dirs, meta.DirUnassigned) {
+				return false
+			}
+		}
+		return true
+	})
+	img := v.nodes[0].Image()
+	var more meta.UUID
+	for _, d := range v.nodes[0].dirs {
+		if d.Path() == "/more" {
+			more = d.ID()
+		}
+	}
+	there, led := 0, 0
+	for _, p := range img.Topic("t").Partitions() {
+		if p.Dir(1) == more {
+			there++
+			if p.Leader == 1 {
+				led++
+			}
+		}
+	}
+	if there == 0 || there == 12 || led == 0 {
+		t.Fatalf("%d of 12 replicas in /more, %d led", there, led)
+	}
+	for _, path := range []string{"/more/*", "/more/*/*"} {
+		faults[0].Add(vfs.Rule{Ops: vfs.AnyChange, Path: path, Err: syscall.EIO})
+	}
+	v.create(v.nodes[1], "u", 12, 3) // something is written, and fails
+	v.await("seats elsewhere", func(n *Node) bool {
+		for _, p := range n.Image().Topic("t").Partitions() {
+			if in := p.InSync(1); in == (p.Dir(1) == more) || p.Leader == meta.NoLeader {
+				return false
+			}
+		}
+		return !slices.Contains(n.Image().Broker(1).Dirs, more) && inService(n) == 3
+	})
 }

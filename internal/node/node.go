@@ -64,16 +64,22 @@ type Node struct {
 	logs *loggers.Set
 	log  *slog.Logger
 
-	listeners []bound
-	dirs      []*storage.Dir
-	metaDir   *storage.Dir
-	identity  identity
-	begins    beginning
-	front     *front
-	meeting   atomic.Pointer[founding.Meeting]
-	carrier   *carrier.Carrier
-	observer  *observer.Observer
-	receiver  atomic.Pointer[carrier.Receiver]
+	relistening sync.Mutex // one change of listeners at a time; before listenMu
+	noMore      bool       // listeners are added: the node stops; guarded by relistening
+	listenMu    sync.Mutex // guards listeners; a leaf
+	listeners   []bound
+	dirs        []*storage.Dir
+	metaDir     *storage.Dir
+	identity    identity
+	begins      beginning
+	front       *front
+	meeting     atomic.Pointer[founding.Meeting]
+	carrier     *carrier.Carrier
+	observer    *observer.Observer
+	seat        *seat
+	// controllers are asked about the quorum, by node id.
+	controllers *peer.Pool
+	receiver    atomic.Pointer[carrier.Receiver]
 
 	controller *controller.Controller
 	quorum     *quorum.Node
@@ -83,6 +89,7 @@ type Node struct {
 	ids        *uplink.ProducerIDs
 	raiser     *epochRaiser
 	membership *membership
+	balancer   *balancer
 	// formerLeader is the last active controller but this node, -1: none known.
 	formerLeader atomic.Int32
 
@@ -133,6 +140,7 @@ const (
 	logAPI        = "api"
 	logCleaner    = "cleaner"
 	logClients    = "clients"
+	logReplica    = "replica"
 )
 
 // New makes a node that has touched nothing yet.
@@ -145,7 +153,7 @@ func New(cfg Config) *Node {
 	if h == nil {
 		h = slog.DiscardHandler
 	}
-	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients)
+	n.logs = loggers.New(h, level(n.live.Broker().LogLevel), logNode, logController, logStorage, logQuorum, logWire, logCoord, logAPI, logCleaner, logClients, logReplica)
 	n.log = n.logs.Logger(logNode)
 	n.image.Store(meta.Empty())
 	n.formerLeader.Store(-1)
@@ -254,6 +262,9 @@ func (n *Node) Kill() {
 
 // stopController ends what decides, and the way to it.
 func (n *Node) stopController() {
+	if n.balancer != nil {
+		n.balancer.close()
+	}
 	if n.controller != nil {
 		n.controller.Close()
 	}
@@ -271,7 +282,10 @@ func (n *Node) stopServing(ctx context.Context) {
 	if n.front != nil {
 		n.front.close()
 	}
-	for _, b := range n.listeners {
+	n.relistening.Lock()
+	n.noMore = true
+	n.relistening.Unlock()
+	for _, b := range n.bounds() {
 		_ = b.Close() // a second close, where the server has done it
 	}
 	if n.server != nil {

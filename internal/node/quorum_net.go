@@ -6,15 +6,18 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/api"
+	"gregor/internal/config"
 	"gregor/internal/quorum"
 	"gregor/internal/quorum/carrier"
 	"gregor/internal/quorum/founding"
 	"gregor/internal/quorum/observer"
 	"gregor/internal/wire"
+	"gregor/internal/wire/peer"
 )
 
 // quorumRoutes are the private requests of the quorum. They are answered from
@@ -88,6 +91,15 @@ func (n *Node) connectQuorum() {
 	n.receiver.Store(carrier.NewReceiver(n.identity.cluster, n.quorum.Step))
 	n.carrier.Start(n.quorum)
 	n.meeting.Load().Follow(func() []quorum.Voter { return n.quorum.Membership().Voters })
+	n.controllers = peer.NewPool(n.peerConfig(), func(id int32) (string, error) {
+		v, ok := n.quorum.Membership().ByID(id)
+		if !ok {
+			if v, ok = n.quorum.Leader(); !ok || v.ID != id {
+				return "", fmt.Errorf("node %d is no controller", id)
+			}
+		}
+		return n.voterAddr(v)
+	})
 	b := n.live.Broker()
 	log := n.logs.Logger(logQuorum)
 	n.observer = observer.Start(observer.Config{
@@ -131,10 +143,41 @@ func (n *Node) controllerAddrs() (addrs []string) {
 
 // disconnectQuorum ends what talks to other controllers.
 func (n *Node) disconnectQuorum() {
+	if n.seat != nil {
+		n.seat.close()
+	}
+	if n.controllers != nil {
+		n.controllers.Close()
+	}
 	if n.observer != nil {
 		n.observer.Close()
 	}
 	if n.carrier != nil {
 		n.carrier.Close()
 	}
+}
+
+// votersChanged follows who votes; it is called on the quorum's loop.
+func (n *Node) votersChanged(m *quorum.Membership) {
+	n.carrier.Keep(func(id uint64) bool { _, ok := m.Voter(id); return ok })
+	var names []string
+	for _, v := range m.Voters {
+		names = append(names, v.String())
+	}
+	n.logs.Logger(logQuorum).Info("the voters changed", "voters", names, "this_node_votes", m.Self)
+}
+
+// electionTicks without a leader, at least, before an election; at most it is
+// twice as many.
+const electionTicks = 10
+
+// electionTick makes the longest time without a leader the shorter of Kafka's
+// two settings for it.
+//
+// Differs from Kafka: one clock serves followers and candidates. At the
+// defaults a leader that is gone is replaced after 0.5 to 1 s; Kafka's
+// followers wait 2 s before they campaign.
+func electionTick(q config.Quorum) time.Duration {
+	longest := min(q.ElectionTimeout, q.FetchTimeout)
+	return max(longest/(2*electionTicks), 5*time.Millisecond)
 }

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"gregor/internal/config"
 	"gregor/internal/meta"
+	"gregor/internal/quorum"
 	"gregor/internal/vfs"
 )
 
@@ -26,6 +28,8 @@ type voters struct {
 	nodes []*Node
 	roles []string
 	more  []string // settings of all
+	// dynamic are bootstrap servers, in the place of a static list.
+	dynamic string
 }
 
 // newVoters prepares n nodes in all roles; more come with their roles.
@@ -62,43 +66,77 @@ func (v *voters) list() string {
 	return strings.Join(words, ",")
 }
 
+// start runs the phases up to the metadata log on node i (from 0).
+func (v *voters) start(i int) {
+	v.t.Helper()
+	if err := v.try(i); err != nil {
+		v.t.Errorf("node %d: %v", i+1, err)
+	}
+}
+
 // make makes node i (from 0), with more settings; nil when they are refused.
 func (v *voters) make(i int, more ...string) *Node {
 	v.t.Helper()
+	n, err := v.build(i, more...)
+	if err != nil {
+		v.t.Error(err)
+	}
+	return n
+}
+
+func (v *voters) build(i int, more ...string) (*Node, error) {
+	settings := []string{"process.roles=" + v.roles[i], fmt.Sprintf("node.id=%d", i+1), "log.dirs=/data", "gregor.http.listener=none"}
+	if v.dynamic != "" {
+		settings = append(settings, "controller.quorum.bootstrap.servers="+v.dynamic)
+	} else {
+		settings = append(settings, "controller.quorum.voters="+v.list())
+	}
 	name := "PLAINTEXT"
-	settings := append([]string{"process.roles=" + v.roles[i], fmt.Sprintf("node.id=%d", i+1),
-		"controller.quorum.voters=" + v.list(), "log.dirs=/data", "gregor.http.listener=none"}, v.more...)
 	if v.roles[i] == "controller" {
 		name = "CONTROLLER"
 		settings = append(settings, "controller.listener.names=CONTROLLER")
 	}
-	s, err := config.Load(config.Options{Overrides: append(append(settings, "listeners="+name+"://"+v.addrs[i]), more...)})
+	s, err := config.Load(config.Options{Overrides: append(append(settings, "listeners="+name+"://"+v.addrs[i]), append(v.more, more...)...)})
 	if err != nil {
-		v.t.Error(err)
-		return nil
+		return nil, err
 	}
 	v.nodes[i] = New(Config{Settings: s, FS: v.disks[i], Log: slog.NewTextHandler(v.t.Output(), nil)})
-	return v.nodes[i]
+	return v.nodes[i], nil
 }
 
-// start runs the phases up to the metadata log on node i (from 0).
-func (v *voters) start(i int) {
-	v.t.Helper()
-	n := v.make(i)
-	if n == nil {
-		return
+func (v *voters) try(i int) error {
+	n, err := v.build(i)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, p := range n.phases() {
 		if err := p.run(ctx); err != nil {
-			v.t.Errorf("node %d: %s: %v", i+1, p.name, err)
-			return
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		if p.name == "read metadata" {
-			return
+			return nil
 		}
 	}
+	return nil
+}
+
+// refused starts node i, which must not come up.
+func (v *voters) refused(i int, want string) {
+	v.t.Helper()
+	if err := v.try(i); err == nil || !strings.Contains(err.Error(), want) {
+		v.t.Errorf("want %q, got %v", want, err)
+	}
+	v.kill(i)
+}
+
+func (v *voters) startAllBut(i int) {
+	v.t.Helper()
+	all, roles, disks, addrs := v.nodes, v.roles, v.disks, v.addrs
+	v.nodes, v.roles, v.disks, v.addrs = all[:i], roles[:i], disks[:i], addrs[:i]
+	v.startAll()
+	v.nodes, v.roles, v.disks, v.addrs = all, roles, disks, addrs
 }
 
 func (v *voters) startAll() {
@@ -260,4 +298,112 @@ func (v *voters) snapshots(i int) (names []string, err error) {
 		}
 	}
 	return names, err
+}
+
+// format prepares node i's directory as kafka-storage does.
+func (v *voters) format(i int, cluster string, dir meta.UUID, voters []quorum.Voter) {
+	v.t.Helper()
+	props := fmt.Sprintf("version=1\ncluster.id=%s\nnode.id=%d\ndirectory.id=%s\n", cluster, i+1, meta.FormatUUID(dir))
+	err := v.disks[i].MkdirAll("/data")
+	if err == nil {
+		err = vfs.WriteFileAtomic(v.disks[i], "/data/meta.properties", []byte(props))
+	}
+	if err == nil {
+		err = quorum.Format(v.disks[i], "/data/__cluster_metadata-0", quorum.Founding{Node: int32(i + 1), Directory: dir, Cluster: cluster, Voters: voters})
+	}
+	if err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+func (v *voters) voter(i int, dir meta.UUID) quorum.Voter {
+	host, port, _ := net.SplitHostPort(v.addrs[i])
+	n, _ := strconv.Atoi(port)
+	return quorum.Voter{ID: int32(i + 1), Directory: dir, Endpoints: []meta.Endpoint{{Listener: "PLAINTEXT", Host: host, Port: uint16(n)}}}
+}
+
+// Controllers formatted with --initial-controllers need no list and elect as
+// soon as most of them are there; one formatted with --no-initial-controllers
+// follows.
+func TestInitialControllers(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 4)
+	defer v.close()
+	v.dynamic = v.addrs[0] + "," + v.addrs[1]
+	var initial []quorum.Voter
+	for i := range 3 {
+		initial = append(initial, v.voter(i, meta.UUID{1: byte(i + 1)}))
+	}
+	for i := range 3 {
+		v.format(i, "c-1", initial[i].Directory, initial)
+	}
+	v.format(3, "c-1", meta.UUID{1: 9}, nil)
+	v.start(0)
+	v.start(2)
+	v.set(v.leader(), "two of three")
+	v.start(3)
+	v.start(1)
+	v.set(v.leader(), "all")
+	if m := v.nodes[3].quorum.Membership(); m.Self || len(m.Voters) != 3 {
+		t.Errorf("node 4 sees %+v", m)
+	}
+}
+
+// A controller formatted with --standalone, and others that format themselves
+// because they were only told where to ask.
+func TestStandaloneAndJoiners(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 2, "broker")
+	defer v.close()
+	v.dynamic = v.addrs[0]
+	v.format(0, "c-2", meta.UUID{1: 1}, []quorum.Voter{v.voter(0, meta.UUID{1: 1})})
+	v.startAll()
+	v.set(v.leader(), "one")
+	for _, n := range v.nodes[1:] {
+		if n.quorum.Membership().Self || n.metaDir.ClusterID() != "c-2" {
+			t.Errorf("node %d is of cluster %q and votes: %v", n.live.Broker().NodeID, n.metaDir.ClusterID(), n.quorum.Membership().Self)
+		}
+	}
+}
+
+// What an operator can get wrong is refused in words that say what to do.
+func TestFoundingRefused(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 3, "broker,controller")
+	defer v.close()
+	list := v.list()
+	v.startAllBut(3)
+	v.set(v.leader(), "one")
+
+	// The same id at another address.
+	v.more = []string{"node.id=2", "controller.quorum.voters=" + strings.TrimSuffix(list, ",4@"+v.addrs[3])}
+	v.refused(3, "another node has node.id 2 already")
+
+	// Formatted for another cluster.
+	v.more = []string{"process.roles=broker", "controller.quorum.voters=" + strings.TrimSuffix(list, ",4@"+v.addrs[3])}
+	v.disks[3] = vfs.NewMem()
+	v.format(3, "other", meta.UUID{1: 4}, nil)
+	v.refused(3, "belongs to cluster "+v.nodes[0].identity.cluster+", not other")
+
+	// A voter whose log is gone, but not its directory's name.
+	v.more = nil
+	dir := v.nodes[2].metaDir.ID()
+	v.kill(2)
+	v.disks[2] = vfs.NewMem()
+	if err := v.disks[2].MkdirAll("/data"); err != nil {
+		t.Fatal(err)
+	}
+	props := fmt.Sprintf("version=1\ncluster.id=%s\nnode.id=3\ndirectory.id=%s\n", v.nodes[0].identity.cluster, meta.FormatUUID(dir))
+	if err := vfs.WriteFileAtomic(v.disks[2], "/data/meta.properties", []byte(props)); err != nil {
+		t.Fatal(err)
+	}
+	v.refused(2, "its metadata log is gone")
+
+	// Empty, it comes back and follows.
+	v.disks[2] = vfs.NewMem()
+	v.start(2)
+	v.set(v.leader(), "two")
+	if v.nodes[2].quorum.Membership().Self {
+		t.Error("a voter that lost its disk votes again")
+	}
 }

@@ -22,8 +22,9 @@ import (
 type beginning struct {
 	// alone: nobody else was named, so it founds a cluster by itself.
 	alone bool
-	// fresh: its metadata directory never belonged to a cluster.
-	fresh bool
+	// fresh: its metadata directory never belonged to a cluster. joins: it was
+	// formatted and told of no founding.
+	fresh, joins bool
 	// voters founded the cluster.
 	voters []quorum.Voter
 }
@@ -59,6 +60,15 @@ func (n *Node) controllerEndpoints() []meta.Endpoint {
 	return out
 }
 
+// asController is this node's registration as a controller, nil if it is none.
+func (n *Node) asController() *meta.Controller {
+	if !n.live.Broker().IsController {
+		return nil
+	}
+	return &meta.Controller{ID: n.live.Broker().NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation,
+		Endpoints: n.controllerEndpoints(), Features: supportedFeatures()}
+}
+
 // isFresh looks for signs that the directory belonged to a cluster, and at the
 // settings for whether this node begins alone.
 func (n *Node) isFresh(cluster string) (bool, error) {
@@ -68,8 +78,9 @@ func (n *Node) isFresh(cluster string) (bool, error) {
 		return false, err
 	}
 	joins := formatted && len(f.Voters) == 0
+	n.begins.joins = joins
 	others := slices.ContainsFunc(b.QuorumVoters, func(v config.Voter) bool { return v.ID != b.NodeID }) || len(n.bootstrap()) > 0
-	n.begins.alone = b.IsController && !others && !joins
+	n.begins.alone = b.IsController && !others && (!joins || len(b.QuorumVoters) > 0)
 	if formatted && !joins {
 		n.begins.voters = f.Voters
 	}
@@ -141,6 +152,12 @@ func (n *Node) joinCluster() error {
 	}
 	if len(n.begins.voters) == 0 {
 		n.begins.voters = []quorum.Voter{{ID: b.NodeID, Directory: n.metaDir.ID(), Endpoints: n.controllerEndpoints()}}
+		if n.begins.joins { // formatted for a static list that names this node alone
+			err := quorum.Format(n.fs, n.metadataPath(), quorum.Founding{Node: b.NodeID, Directory: n.metaDir.ID(), Cluster: n.identity.cluster, Voters: n.begins.voters})
+			if err != nil {
+				return err
+			}
+		}
 	}
 	n.meeting.Load().Begin(founding.Outcome{Cluster: n.identity.cluster, Voters: n.begins.voters})
 	return nil

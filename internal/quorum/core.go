@@ -34,6 +34,9 @@ type core struct {
 	announce bool // leading was told
 	follower bool // following was told, since leading last was
 
+	heard    map[uint64]*hearing // by voter, while leading
+	changing *changing           // nil: no change of voters is under way
+
 	sequence uint64
 	waiting  map[uint64]*meta.Proposal // by sequence; proposed in term by this voter
 }
@@ -229,6 +232,7 @@ func (c *core) retire() {
 		c.announce, c.follower = false, true
 		c.hooks.following()
 	}
+	c.abandonChange()
 	waiting := c.waiting
 	c.waiting = map[uint64]*meta.Proposal{}
 	for _, p := range waiting {
@@ -292,6 +296,11 @@ func (c *core) applyVoters(e *pb.Entry) error {
 	}
 	c.conf = c.rn.ApplyConfChange(v2)
 	c.hooks.members(c.membership())
+	if c.leading && e.GetTerm() == c.term {
+		for _, ch := range v2.GetChanges() {
+			c.changed(ch)
+		}
+	}
 	return nil
 }
 

@@ -53,7 +53,7 @@ func (n *Node) Follows() bool {
 // were refused by Raft, which the position shows), with an error when they do
 // not continue it.
 func (n *Node) Feed(a PullAnswer) error {
-	if a.Leader != nil {
+	if a.Leader != nil && a.Leader.ID != n.cfg.NodeID { // itself in an earlier life leads no more
 		n.told.Store(a.Leader)
 	}
 	var entries []*pb.Entry

@@ -80,6 +80,8 @@ type Events struct {
 	Recovered func(time.Duration)
 	// Snapshot was written.
 	Snapshot func(index uint64, bytes int64, took time.Duration)
+	// Voters: who votes has changed. On the loop: it must not block.
+	Voters func(*Membership)
 	// Failed: the node cannot go on and stops.
 	Failed func(error)
 }
@@ -169,7 +171,7 @@ func Open(cfg Config) (*Node, error) {
 		committed: n.committed,
 		leading:   func(term uint64, img *meta.Image) { n.tell(func(c Controller) { c.Leading(term, img) }) },
 		following: func() { n.tell(Controller.Following) },
-		members:   func(m Membership) { n.members.Store(&m) },
+		members:   n.membersChanged,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), st.state.close())
@@ -257,6 +259,13 @@ func (n *Node) Await(ctx context.Context, version int64) error {
 // no Done will be called.
 func (n *Node) Propose(group []*meta.Proposal) error { return n.do(func() { n.core.propose(group) }) }
 
+func (n *Node) membersChanged(m Membership) {
+	n.members.Store(&m)
+	if n.cfg.Events.Voters != nil {
+		n.cfg.Events.Voters(&m)
+	}
+}
+
 // Membership is who votes; it never waits.
 func (n *Node) Membership() *Membership { return n.members.Load() }
 
@@ -281,7 +290,10 @@ func (n *Node) Step(m *pb.Message) error {
 	if m.GetTo() != n.core.id {
 		return nil
 	}
-	return n.do(func() { _ = n.core.rn.Step(m) }) // Raft's refusals are for nobody
+	return n.do(func() {
+		_ = n.core.rn.Step(m) // Raft's refusals are for nobody
+		n.core.hear(m, time.Now())
+	})
 }
 
 // Unreachable tells that a message to a voter could not be sent, so that Raft
@@ -535,6 +547,10 @@ type VoterState struct {
 	End int64
 	// Active: it was heard of within the last election timeout (leader only).
 	Active bool
+	Voter  Voter
+	// When the leader heard of it, and when it last had all that the leader
+	// had; zero: never, or this node does not lead.
+	LastFetch, LastCaughtUp time.Time
 }
 
 // Description is a picture of the quorum for DescribeQuorum.
@@ -542,6 +558,7 @@ type Description struct {
 	Status
 	HighWatermark int64 // offset up to which the log is committed
 	Voters        []VoterState
+	Observers     []Observer // that pull from this node
 }
 
 // Describe asks the loop.
@@ -565,7 +582,13 @@ func (n *Node) describe() Description {
 	st := c.rn.Status()
 	d := Description{Status: *n.status.Load(), HighWatermark: c.st.next(max(c.applied, c.st.floor.index))}
 	for _, v := range c.conf.GetVoters() {
-		s := VoterState{ID: v, End: -1}
+		s := VoterState{ID: v, End: -1, Voter: c.voters[v]}
+		if h := c.heard[v]; h != nil && d.Leading {
+			s.LastFetch, s.LastCaughtUp = h.last, h.caughtUp
+		}
+		if v == c.id && d.Leading {
+			s.LastFetch, s.LastCaughtUp = time.Now(), time.Now()
+		}
 		if p, ok := st.Progress[v]; ok {
 			s.Active = p.RecentActive || v == c.id
 			if p.Match >= c.st.floor.index && p.Match <= c.st.lastIndex() {
@@ -574,6 +597,7 @@ func (n *Node) describe() Description {
 		}
 		d.Voters = append(d.Voters, s)
 	}
+	d.Observers = n.Observers()
 	slices.SortFunc(d.Voters, func(a, b VoterState) int {
 		if a.ID < b.ID {
 			return -1

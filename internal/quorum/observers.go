@@ -87,8 +87,8 @@ func (n *Node) Observers() (out []Observer) {
 	return out
 }
 
-// observer finds one by its names.
-func (n *Node) observer(id int32, dir meta.UUID) (Observer, bool) {
+// Observer finds one by its names.
+func (n *Node) Observer(id int32, dir meta.UUID) (Observer, bool) {
 	n.watch.mu.Lock()
 	defer n.watch.mu.Unlock()
 	if o := n.watch.seen[RaftID(id, dir)]; o != nil {

@@ -214,6 +214,9 @@ func (n *Node) ServePull(ctx context.Context, q PullRequest) PullAnswer {
 	if q.Cluster != n.cfg.Cluster {
 		return refuse("node %d belongs to cluster %s, not %s", n.cfg.NodeID, n.cfg.Cluster, q.Cluster)
 	}
+	if !n.Membership().Self {
+		return refuse("node %d does not vote, it follows itself", n.cfg.NodeID)
+	}
 	if q.Snapshot {
 		return n.servePiece(q, s)
 	}
@@ -347,8 +350,10 @@ func (n *Node) readCommitted(from, upTo int64, most int) ([]byte, error) {
 	return b, nil
 }
 
+// leaderHint is told by voters only: what others were told may be stale, and
+// two of them would keep it alive.
 func (n *Node) leaderHint() *Voter {
-	if v, ok := n.Leader(); ok {
+	if v, ok := n.Leader(); ok && n.Membership().Self {
 		return &v
 	}
 	return nil

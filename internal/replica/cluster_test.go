@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,8 @@ type member struct {
 	epoch int64
 	table *Table
 	dir   *storage.Dir
+
+	throttle atomic.Pointer[Throttle]
 	// publishing is held while the table takes metadata.
 	publishing sync.Mutex
 }
@@ -71,8 +74,10 @@ func newCluster(t testing.TB, n int) *cluster {
 func (c *cluster) start(id int32, fs vfs.FS) *member {
 	c.t.Helper()
 	m := &member{c: c, id: id, fs: fs}
+	m.throttle.Store(&Throttle{})
 	m.table = NewTable(Config{
-		NodeID: id, Controller: m, MaxLag: 10 * time.Second,
+		Throttle: Throttle{Copy: func(p *Partition, n int) time.Duration { return m.throttle.Load().copy(p, n) }},
+		NodeID:   id, Controller: m, MaxLag: 10 * time.Second,
 		Topic: func(_ *meta.Image, name string) *TopicConfig { return c.configs[name] },
 		Fetch: FetchConfig{
 			Source:  func(leader int32, _ int) Source { return &memSource{c: c, me: id, leader: leader} },

@@ -196,7 +196,9 @@ func (f *fetcher) ask(x *followed) {
 
 // later takes the partition out of the session for a while.
 func (f *fetcher) later(x *followed, now time.Time) {
-	x.failures++
+	if x.failures++; x.failures > 3 {
+		x.p.fails.Store(true)
+	}
 	if x.inSession {
 		x.inSession = false
 		f.forgotten = append(f.forgotten, x.id)
@@ -205,6 +207,18 @@ func (f *fetcher) later(x *followed, now time.Time) {
 		f.delayed = append(f.delayed, x)
 	}
 	x.until = now.Add(f.backOff(x.failures))
+}
+
+// rest takes a partition out of the session until a throttle lets it go on.
+func (f *fetcher) rest(x *followed, until time.Time) {
+	if x.inSession {
+		x.inSession = false
+		f.forgotten = append(f.forgotten, x.id)
+	}
+	if x.until.IsZero() {
+		f.delayed = append(f.delayed, x)
+	}
+	x.until = until
 }
 
 // backOff grows from 20 ms to replica.fetch.backoff.ms. Differs from Kafka,
@@ -281,6 +295,10 @@ func (f *fetcher) fetch(ctx context.Context, next time.Time) time.Duration {
 	for _, x := range f.mention {
 		x.queued = false
 		if x.gone || !x.until.IsZero() {
+			continue
+		}
+		if wait := x.p.table.config.Throttle.copy(x.p, 0); wait > 0 {
+			f.rest(x, time.Now().Add(wait))
 			continue
 		}
 		at, err := x.p.stands(x.epoch)
@@ -389,12 +407,19 @@ func (f *fetcher) apply(x *followed, part *FetchedPartition, now time.Time) {
 			if ev.Fetched != nil {
 				ev.Fetched(p.topic, len(part.Records))
 			}
-			f.ask(x)
+			if wait := p.table.config.Throttle.copy(p, len(part.Records)); wait > 0 {
+				f.rest(x, now.Add(wait))
+			} else {
+				f.ask(x)
+			}
 		}
 	}
 	switch {
 	case err == nil:
 		x.failures = 0
+		if p.fails.Load() {
+			p.fails.Store(false)
+		}
 	case errors.Is(err, errNotFollowing):
 		f.drop(x)
 	case errors.Is(err, errBadBatch):

@@ -87,7 +87,7 @@ type News struct {
 type FetchConfig struct {
 	// Source connects to a broker; nil: this node never follows.
 	Source   func(leader int32, lane int) Source
-	Lanes    int           // num.replica.fetchers
+	Lanes    func() int    // num.replica.fetchers, for partitions that begin to follow; nil: 1
 	MaxBytes int           // replica.fetch.max.bytes, of one partition
 	MaxTotal int           // replica.fetch.response.max.bytes
 	MinBytes int           // replica.fetch.min.bytes
@@ -114,7 +114,9 @@ func (c FetchConfig) withDefaults() FetchConfig {
 			*v = d
 		}
 	}
-	def(&c.Lanes, 1)
+	if c.Lanes == nil {
+		c.Lanes = func() int { return 1 }
+	}
 	def(&c.MaxBytes, 1<<20)
 	def(&c.MaxTotal, 10<<20)
 	def(&c.MinBytes, 1)
@@ -162,7 +164,7 @@ func (s *fetchers) of(leader int32, p *Partition) *fetcher {
 	for _, b := range p.id {
 		h = h*31 + uint32(b)
 	}
-	id := laneID{leader, int(h % uint32(s.cfg.Lanes))}
+	id := laneID{leader, int(h % uint32(max(1, s.cfg.Lanes())))}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -95,6 +95,7 @@ func (p *Partition) unfollow() {
 	}
 	p.follower, p.fetcher = nil, nil
 	p.lag.Store(0)
+	p.fails.Store(false)
 }
 
 func (p *Partition) stableLocked(log *storage.Log) int64 {

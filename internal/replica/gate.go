@@ -173,6 +173,19 @@ func (p *Partition) AwaitReadable(iso Isolation, seen int64, w Waker) bool {
 	return true
 }
 
+// Watch arranges w.Wake at each move of the log end, and with 0 bytes of the
+// high watermark, until Forget. It returns false, and arranges nothing, when
+// the partition cannot be read here.
+func (p *Partition) Watch(w Waker) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.offline || p.closed || p.log.Load() == nil {
+		return false
+	}
+	p.gate.addReader(ReadAll, w)
+	return true
+}
+
 // Forget takes w back. A Wake may still be under way.
 func (p *Partition) Forget(w Waker) {
 	p.mu.Lock()

@@ -3,6 +3,7 @@
 package replica
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -82,6 +83,20 @@ func (p *Partition) offsetAt(timestamp int64, iso Isolation, currentEpoch int32,
 		return nothingFound, late
 	}
 	return OffsetAt{Offset: at.Offset, Timestamp: at.Timestamp, LeaderEpoch: at.LeaderEpoch}, nil
+}
+
+// Settle waits, while ctx lasts, until the high watermark has reached where the
+// log ends now, if nothing but a flush of this node is missing for that: who was
+// told that a record is written, and asks at once where the log ends, is then
+// told as Kafka would.
+func (p *Partition) Settle(ctx context.Context) {
+	r, log := p.role.Load(), p.log.Load()
+	if !r.leads || r.hasPeers || log == nil {
+		return
+	}
+	if end := log.End(); p.hw.Load() < end {
+		_ = p.Wait(ctx, end, r.epoch) // what is there by then is the answer
+	}
 }
 
 // EpochEnd finds the largest leader epoch at or below epoch and where it ends.

@@ -43,6 +43,7 @@ type Partition struct {
 	hw     atomic.Int64
 	lso    atomic.Int64
 	lag    atomic.Int64 // of a follower behind its leader's high watermark
+	fails  atomic.Bool  // of a follower: its fetches fail
 
 	mu       sync.Mutex
 	leader   *partition.Leader   // nil: not the leader
@@ -133,6 +134,9 @@ type Status struct {
 	UnderReplicated bool
 	Waiting         int // requests at its gate
 	Readers         int // of these, the ones that wait for records
+	Follows         bool
+	Lag             int64 // of a follower, in records behind the leader's high watermark
+	FetchFails      bool  // of a follower: it cannot be fetched at the moment
 }
 
 // Status tells how the partition stands.
@@ -141,6 +145,7 @@ func (p *Partition) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := Status{Leads: r.leads, LeaderEpoch: r.epoch, Offline: p.offline, Waiting: p.gate.waiting(), Readers: len(p.gate.readers)}
+	s.Follows, s.Lag, s.FetchFails = p.follower != nil, p.lag.Load(), p.fails.Load()
 	if p.leader != nil {
 		s.UnderMin, s.AtMin, s.UnderReplicated = p.leader.UnderMin(), p.leader.AtMin(), p.leader.UnderReplicated()
 	}

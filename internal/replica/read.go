@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"gregor/internal/replica/partition"
 	"gregor/internal/storage"
 )
 
@@ -66,6 +67,11 @@ func (p *Partition) read(r ReadRequest) (Read, error) {
 		}
 		res.HighWatermark = p.hw.Load() // which this may have moved
 	}
+	if r.Rack != "" && p.table.config.RackAware != nil && p.table.config.RackAware() {
+		if res.Nearer = p.nearer(r); res.Nearer != nil {
+			return res, nil
+		}
+	}
 	if r.From >= res.Bound || r.MaxBytes <= 0 && !r.MinOne {
 		return res, nil
 	}
@@ -85,6 +91,25 @@ func (p *Partition) read(r ReadRequest) (Read, error) {
 		}
 	}
 	return res, nil
+}
+
+// nearer is the in-sync replica of the reader's rack, where this one is in
+// another. A follower sends nobody on.
+func (p *Partition) nearer(r ReadRequest) *int32 {
+	brokers := *p.table.brokers.Load()
+	if brokers[p.table.config.NodeID].rack == r.Rack {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leader == nil {
+		return nil
+	}
+	id := int32(p.leader.Nearest(r.From, func(x partition.Replica) bool { return brokers[int32(x)].rack == r.Rack }))
+	if id == int32(partition.Nobody) {
+		return nil
+	}
+	return &id
 }
 
 // readable gives the log when the caller may have it: this node leads (or

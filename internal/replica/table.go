@@ -40,6 +40,8 @@ type Config struct {
 	Topic  func(img *meta.Image, name string) *TopicConfig
 	MaxLag time.Duration // replica.lag.time.max.ms; 30 s
 	Fetch  FetchConfig   // how this node follows
+	// RackAware: consumers are sent to the replica of their rack; nil: never.
+	RackAware func() bool
 	// Events are told of what happens in the directories. The table takes
 	// what concerns it first.
 	Events storage.Events
@@ -48,6 +50,8 @@ type Config struct {
 	Stray func(dir string, n storage.Name)
 	// Moves between directories.
 	Moves MoveEvents
+	// Throttle slows the copying of replicas down.
+	Throttle Throttle
 }
 
 // Table is the partitions hosted by this node.
@@ -63,8 +67,8 @@ type Table struct {
 	// ones are not made yet.
 	found    map[storage.Name]bool
 	fetchers *fetchers
-	cuts     atomic.Int64                    // numbers truncations, see partition.Life
-	brokers  atomic.Pointer[map[int32]int64] // epochs of those that are alive
+	cuts     atomic.Int64 // numbers truncations, see partition.Life
+	brokers  atomic.Pointer[map[int32]knownBroker]
 	unclean  map[*storage.Dir]bool
 	settled  atomic.Bool
 
@@ -104,7 +108,7 @@ func NewTable(c Config) *Table {
 		late: map[*Partition]*late{},
 	}
 	t.movers = newMovers(t)
-	t.brokers.Store(&map[int32]int64{})
+	t.brokers.Store(&map[int32]knownBroker{})
 	return t
 }
 
@@ -263,6 +267,12 @@ func (t *Table) Apply(d *meta.Delta) error {
 	return errors.Join(errs...)
 }
 
+// knownBroker is what partitions want to know of a broker.
+type knownBroker struct {
+	epoch int64 // partition.NoBroker: gone, fenced or stopping
+	rack  string
+}
+
 // learnBrokers takes note of who is alive, and tells the partitions led here.
 func (t *Table) learnBrokers(d *meta.Delta, now time.Time) {
 	if len(d.Brokers) == 0 {
@@ -271,12 +281,15 @@ func (t *Table) learnBrokers(d *meta.Delta, now time.Time) {
 	known := maps.Clone(*t.brokers.Load())
 	changed := false
 	for _, id := range d.Brokers {
-		epoch := partition.NoBroker
-		if b := d.New.Broker(id); b != nil && b.Active() {
-			epoch = b.Epoch
+		now := knownBroker{epoch: partition.NoBroker}
+		if b := d.New.Broker(id); b != nil {
+			now.rack = b.Rack
+			if b.Active() {
+				now.epoch = b.Epoch
+			}
 		}
-		if was, ok := known[id]; id != t.config.NodeID && (!ok || was != epoch) {
-			known[id], changed = epoch, true
+		if was, ok := known[id]; !ok || was != now {
+			known[id], changed = now, true
 		}
 	}
 	if !changed {
@@ -295,8 +308,8 @@ func (t *Table) learnBrokers(d *meta.Delta, now time.Time) {
 
 // brokerEpoch is the epoch of a broker that is alive, else partition.NoBroker.
 func (t *Table) brokerEpoch(id int32) int64 {
-	if e, ok := (*t.brokers.Load())[id]; ok {
-		return e
+	if b, ok := (*t.brokers.Load())[id]; ok {
+		return b.epoch
 	}
 	return partition.NoBroker
 }

@@ -86,6 +86,7 @@ type ReadRequest struct {
 	Follower *FollowerPosition
 	// AnyReplica lets a follower answer (KIP-392).
 	AnyReplica bool
+	Rack       string // of a consumer that may be sent elsewhere; "": it may not
 }
 
 // Read is what a partition has for a reader. Slice.Release must be called once
@@ -100,6 +101,9 @@ type Read struct {
 	Bound     int64
 	Aborted   []storage.AbortedTxn
 	Diverging *EpochEnd // when set there are no records
+	// Nearer, when set, is a replica that the reader should ask instead; there
+	// are no records then.
+	Nearer *int32
 }
 
 // EpochEnd is where a leader epoch ends in this log.

@@ -23,6 +23,8 @@ type Config struct {
 	Seed uint64
 	// Nodes are brokers and controllers both.
 	Nodes int
+	// Replicas is how many each partition has; one less need to be in sync.
+	Replicas int
 	// Overrides are properties of every node, as key=value.
 	Overrides []string
 	// Plant puts a bug between a node and its disk, to see that it is found;

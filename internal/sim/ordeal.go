@@ -34,9 +34,8 @@ func (c *Cluster) ordeal(d time.Duration) (acknowledged int64, wrong []string) {
 
 // load sends the clients to work.
 func (c *Cluster) load() (*load.Load, error) {
-	replicas := min(3, c.cfg.Nodes)
 	return load.Start(load.Config{
-		Client: c.Client, Seed: c.cfg.Seed, Topic: "t", Partitions: 4, Replicas: int16(replicas), MinISR: min(2, replicas),
+		Client: c.Client, Seed: c.cfg.Seed, Topic: "t", Partitions: 4, Replicas: int16(c.cfg.Replicas), MinISR: max(1, c.cfg.Replicas-1),
 		Producers: 3, Members: 2, Pause: 20 * time.Millisecond,
 	})
 }

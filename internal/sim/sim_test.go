@@ -23,14 +23,28 @@ import (
 
 func TestSimOneNode(t *testing.T) {
 	t.Parallel()
-	run(t, 1, 3, 200)
+	run(t, Config{Nodes: 1, Replicas: 1}, 3)
 }
 
-// run tries seeds with clusters of n nodes.
-func run(t *testing.T, n, few, cost int) {
+func TestSimThreeNodes(t *testing.T) {
+	t.Parallel()
+	run(t, Config{Nodes: 3, Replicas: 3}, 3)
+}
+
+func TestSimFiveNodes(t *testing.T) {
+	t.Parallel()
+	run(t, Config{Nodes: 5, Replicas: 3}, 1)
+}
+
+// cost: CI's 5000 cheap seeds are ten of each size.
+const cost = 500
+
+// run tries seeds with clusters of one kind.
+func run(t *testing.T, cfg Config, few int) {
 	for seed := range seeds.All(t, few, cost) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { one(t, Config{Seed: seed, Nodes: n}) })
+			cfg.Seed = seed
+			synctest.Test(t, func(t *testing.T) { one(t, cfg) })
 		})
 	}
 }
@@ -67,7 +81,7 @@ func TestSimPlanted(t *testing.T) {
 	found := map[string]bool{}
 	for seed := range uint64(6) {
 		synctest.Test(t, func(t *testing.T) {
-			c, err := Start(Config{Seed: seed, Nodes: 1, Plant: func(f vfs.FS) vfs.FS { return liar{f} }})
+			c, err := Start(Config{Seed: seed, Nodes: 1, Replicas: 1, Plant: func(f vfs.FS) vfs.FS { return liar{f} }})
 			if err != nil {
 				t.Fatal(err)
 			}

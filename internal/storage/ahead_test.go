@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"gregor/internal/storage/segment"
 	"gregor/internal/vfs"
@@ -120,6 +121,54 @@ func TestZeroesAhead(t *testing.T) {
 	})
 }
 
+// TestZeroesAheadOfSmallAppends: a log that is not durable gets zeroes too,
+// about as many as it has bytes; large appends get none, and an idle log loses
+// its own.
+func TestZeroesAheadOfSmallAppends(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mem := vfs.NewMem()
+		d, err := OpenDir(DirConfig{FS: mem, Path: "/data", NodeID: 1, ClusterID: "c"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := d.Open(Name{"t", 0}, testID, LogConfig{Create: true, Retention: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		add := func(n, size int) {
+			t.Helper()
+			for range n {
+				if _, err := l.Append(testBatch(1, simNow, size), Append{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for range 4 {
+			add(briefInARow-1, 1000)
+			add(1, 40<<10)
+		}
+		if n := fileSize(t, mem, 0); n != l.Size() {
+			t.Fatalf("the file has %d bytes, its content %d", n, l.Size())
+		}
+		add(briefInARow, 1000)
+		if n := fileSize(t, mem, 0); n <= l.Size() || n > 2*l.Size() {
+			t.Fatalf("the file has %d bytes, its content %d", n, l.Size())
+		}
+		add(3000, 1000)
+		if n := fileSize(t, mem, 0); n <= l.Size() || n > l.Size()+256<<10 {
+			t.Fatalf("the file has %d bytes, its content %d", n, l.Size())
+		}
+		time.Sleep(30 * time.Second) // of the bubble's clock
+		if n := fileSize(t, mem, 0); n != l.Size() {
+			t.Fatalf("the idle file has %d bytes, its content %d", n, l.Size())
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // TestZeroesAheadWithoutRoom: no room for the zeroes is no error of the append.
 func TestZeroesAheadWithoutRoom(t *testing.T) {
 	t.Parallel()
@@ -134,13 +183,13 @@ func TestZeroesAheadWithoutRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 		commitSingly(t, l, smallInARow)
-		f.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "*.log", From: 3, Times: 1, Err: syscall.ENOSPC})
+		f.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "*.log", From: 1, Times: 1, Err: syscall.ENOSPC})
 		commitSingly(t, l, 1)
 		if n := fileSize(t, f, 0); n != l.Size() {
 			t.Fatalf("the file has %d bytes, its content %d", n, l.Size())
 		}
 		commitSingly(t, l, 1)
-		if n := fileSize(t, f, 0); n != 1<<20 {
+		if n := fileSize(t, f, 0); n != 16<<10 {
 			t.Fatalf("with room again the file has %d bytes", n)
 		}
 		if err := d.Close(); err != nil {

@@ -149,6 +149,8 @@ type TimestampOffset struct {
 type Events struct {
 	// Flushed: everything below end is durable. Called only when end rose.
 	Flushed func(l *Log, end int64)
+	// Committed: a group commit made what some logs hold durable.
+	Committed func(took time.Duration)
 	// StartMoved: retention raised the log start offset.
 	StartMoved func(l *Log, start int64)
 	// Truncated: the log now ends at end, below where it did. It comes on the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"time"
 
 	"gregor/internal/storage/segment"
@@ -20,8 +21,9 @@ import (
 //	append a ──┐                ┌ append b, c, d ┐
 //	           └─ commit {a} ───┴────────────────┴─ commit {b, c, d} ──
 //
-// One dirty file is fdatasynced; several are made durable by one syncfs of the
-// file system, whose cost hardly grows with their number (docs/adr/0021).
+// One dirty file is fdatasynced, and so are a few with new names; several are
+// made durable by one syncfs of the file system, whose cost hardly grows with
+// their number (docs/adr/0021).
 
 // foreignMax is the number of appends to logs that are not durable, since the
 // last syncfs, above which a few durable files are synced one by one: syncfs
@@ -111,10 +113,12 @@ func (d *Dir) commitQueue() {
 	if len(d.jobs) == 0 {
 		return
 	}
+	began := time.Now()
 	if err := d.syncJobs(d.jobs); err != nil {
 		d.fail(err)
 		return
 	}
+	d.cfg.Events.committed(began)
 	for i := range d.jobs {
 		j := &d.jobs[i]
 		j.rose = j.log.noteFlushed(j, len(d.jobs) <= smallAmong)
@@ -138,7 +142,10 @@ type commitJob struct {
 	bytes int64
 	segs  []*segment.Segment
 	dirs  bool
-	rose  bool
+	// epochs: the leader epoch checkpoint is to become durable too, for the
+	// log began a new epoch.
+	epochs bool
+	rose   bool
 }
 
 func (j *commitJob) release() {
@@ -155,7 +162,7 @@ func (l *Log) takeDirty() (commitJob, bool) {
 		return commitJob{}, false
 	}
 	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts,
-		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir}
+		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir, epochs: l.epochsDirty}
 	l.uncommitted = 0
 	l.dirty, l.dirtyDir = nil, false
 	l.unflushed = 0
@@ -183,13 +190,23 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 	files, dirs := 0, 0
 	for i := range jobs {
 		files += len(jobs[i].segs)
-		if jobs[i].dirs {
+		if jobs[i].dirs || jobs[i].epochs {
 			dirs++
 		}
 	}
-	single := files+2*dirs <= 1
-	if !single && files+2*dirs <= 4 && d.foreign.Load() > foreignMax {
-		single = true
+	// New names are rare, so a few of them are synced one by one: the first
+	// sync commits the file system's journal for all, and nothing waits for what
+	// other programs have written.
+	acts := files + 2*dirs
+	single := acts <= 1 || acts <= 4 && (dirs > 0 || d.foreign.Load() > foreignMax)
+	for i := range jobs {
+		if jobs[i].epochs {
+			// Before the sync of the batches that are its first. Where it fails
+			// (no room, deleted meanwhile) it stays to be written.
+			if err := jobs[i].log.writeEpochs(single); err != nil && !vfs.IsNoSpace(err) && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
 	}
 	if !single {
 		err := d.fs.SyncFS(d.path)
@@ -200,6 +217,16 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 		}
 		if !errors.Is(err, vfs.ErrUnsupported) {
 			return fmt.Errorf("sync %s: %w", d.path, err)
+		}
+		for i := range jobs {
+			if l := jobs[i].log; jobs[i].epochs { // written, but not durable yet
+				l.mu.Lock()
+				l.epochsDirty = true
+				l.mu.Unlock()
+				if err := l.writeEpochs(true); err != nil && !vfs.IsNoSpace(err) && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
+			}
 		}
 	}
 	for i := range jobs {
@@ -228,13 +255,34 @@ func (d *Dir) syncEach(j *commitJob) error {
 	if !j.dirs {
 		return nil
 	}
-	j.log.mu.Lock()
-	path := j.log.path
-	j.log.mu.Unlock()
+	path := j.log.dirPath()
+	if j.log.isNew.Load() {
+		if err := d.syncFile(filepath.Join(path, partitionMetaName)); err != nil {
+			return err
+		}
+	}
 	for _, p := range []string{path, d.path} {
 		if err := d.fs.SyncDir(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("sync %s: %w", p, err)
 		}
+	}
+	return nil
+}
+
+func (d *Dir) syncFile(path string) error {
+	f, err := d.fs.OpenRW(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = f.Datasync()
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
 	}
 	return nil
 }

@@ -72,6 +72,12 @@ func (e Events) startMoved(l *Log, start int64) {
 	}
 }
 
+func (e Events) committed(began time.Time) {
+	if e.Committed != nil {
+		e.Committed(time.Since(began))
+	}
+}
+
 func (e Events) truncated(l *Log, end int64) {
 	if e.Truncated != nil {
 		e.Truncated(l, end)

@@ -209,10 +209,7 @@ func (d *Dir) openMeta() error {
 		if d.meta.directoryID == ([16]byte{}) {
 			d.meta.directoryID = randomID()
 		}
-		if err := vfs.WriteFileAtomic(d.fs, path, d.meta.encode()); err != nil {
-			return err
-		}
-		return d.fs.SyncDir(filepath.Dir(d.path)) // the directory may be new itself
+		return vfs.WriteFileAtomic(d.fs, path, d.meta.encode())
 	}
 	if err != nil {
 		return err
@@ -469,7 +466,7 @@ func (l *Log) create() error {
 }
 
 func (d *Dir) segmentConfig(l *Log, c *LogConfig) segment.Config {
-	return segment.Config{Files: d.files, IndexInterval: c.IndexInterval, Dense: !c.Compact, Hooks: segment.Hooks{
+	return segment.Config{Files: d.files, IndexInterval: c.IndexInterval, Dense: !c.Compact, Doubt: l.doubt, Hooks: segment.Hooks{
 		Damaged: func(x *segment.Damage) {
 			l.tell(&CorruptError{Path: x.Path, Pos: x.Pos, Offset: x.First, Next: x.Next, Reason: x.Reason})
 		},

@@ -220,7 +220,6 @@ func (l *Log) takeOver(old *Log) error {
 	l.producers.Committed(l.hw.Load())
 	l.noteUnstableLocked()
 	snapshot := l.producers.AppendSnapshot(nil)
-	pt := point{l.flushed.Load(), l.start.Load(), l.hw.Load()}
 	l.mu.Unlock()
 	if err != nil {
 		return err
@@ -231,7 +230,7 @@ func (l *Log) takeOver(old *Log) error {
 	if err := l.writeEpochs(true); err != nil {
 		return err
 	}
-	return l.dir.points.set(l.key(), pt, true)
+	return l.dir.points.set(l.key(), point{l.flushed.Load(), l.start.Load(), l.hw.Load(), l.epochSum.Load()}, true)
 }
 
 // takeName renames a future log to the log, durably.

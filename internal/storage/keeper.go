@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -236,7 +237,7 @@ func (d *Dir) seal(j sealJob) error {
 		// not the log is.
 		if rose = j.base > l.flushed.Load(); rose {
 			l.flushed.Store(j.base)
-			err = d.points.set(l.key(), point{j.base, l.start.Load(), l.hw.Load()}, false)
+			err = d.points.set(l.key(), point{j.base, l.start.Load(), l.hw.Load(), l.epochSum.Load()}, false)
 		}
 	}
 	l.mu.Unlock()
@@ -281,11 +282,14 @@ func (l *Log) writeEpochs(sync bool) error {
 		err = l.dir.fs.SyncDir(l.dirPath())
 	}
 	if err != nil {
+		l.epochSum.Store(0)
 		l.mu.Lock()
 		l.epochsDirty = true
 		l.mu.Unlock()
+		return err
 	}
-	return err
+	l.epochSum.Store(crc32.Checksum(b, castagnoli))
+	return nil
 }
 
 // writeWhole replaces a file of the log. What a crash may leave of it lies
@@ -321,9 +325,12 @@ func (l *Log) writeWhole(name string, b []byte, sync bool) error {
 func (d *Dir) closeIdle(now time.Time) {
 	for _, l := range d.openLogs() {
 		l.mu.Lock()
-		if l.handle != nil && now.Sub(l.lastWrite) >= d.cfg.IdleClose {
+		if end := l.end.Load(); l.idleSince.IsZero() || end != l.idleAt {
+			l.idleSince, l.idleAt = now, end
+		}
+		if l.handle != nil && now.Sub(l.idleSince) >= d.cfg.IdleClose {
 			_ = l.active.Trim() // what stays is harmless
-			l.small = 0
+			l.small, l.brief = 0, 0
 			l.dropHandleLocked()
 		}
 		cfg := l.cfg.Load()
@@ -522,7 +529,7 @@ func (d *Dir) closeClean(logs []*Log) error {
 		l.mu.Lock()
 		l.sealedUpTo = l.end.Load()
 		l.mu.Unlock()
-		if err := d.points.set(l.key(), point{l.end.Load(), l.start.Load(), l.hw.Load()}, false); err != nil {
+		if err := d.points.set(l.key(), point{l.end.Load(), l.start.Load(), l.hw.Load(), l.epochSum.Load()}, false); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,6 @@ package storage
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"math"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"gregor/internal/batch"
-	"gregor/internal/storage/epoch"
 	"gregor/internal/storage/producer"
 	"gregor/internal/storage/segment"
 	"gregor/internal/vfs"
@@ -180,14 +178,14 @@ func (l *Log) loadClean() error {
 	segs = append(segs, active)
 	_, end := active.Tail()
 	l.adopt(segs, max(start, f.bases[0]), end)
-	if err := l.loadEpochs(false); err != nil {
+	l.flushed.Store(end)
+	if err := l.loadEpochs(); err != nil {
 		return err
 	}
 	if err := l.rebuildProducers(f.snapshots, end); err != nil {
 		return err
 	}
 	l.removeStraySnapshots(f, end)
-	l.flushed.Store(end)
 	l.sealedUpTo = active.Base()
 	l.setHWAtOpen(l.dir.hws[l.name])
 	return nil
@@ -219,7 +217,7 @@ func (l *Log) startEmpty(start int64) error {
 	l.dirtyDir = true
 	l.mu.Unlock()
 	l.setHWAtOpen(start)
-	return l.loadEpochs(true)
+	return l.loadEpochs()
 }
 
 // adopt publishes the segments and the offsets of a log that was loaded.
@@ -245,84 +243,6 @@ func (l *Log) setHWAtOpen(hw int64) {
 	l.producers.Committed(l.hw.Load())
 	l.noteUnstableLocked()
 	l.mu.Unlock()
-}
-
-// loadEpochs reads the leader epochs; with a doubtful log they are compared
-// with the batches. A list that is wrong is made anew from all batch headers.
-func (l *Log) loadEpochs(doubtful bool) error {
-	path := filepath.Join(l.path, epochCheckpointName)
-	b, err := vfs.ReadFile(l.dir.fs, path)
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !missing {
-		return err
-	}
-	entries, err := epoch.Parse(b)
-	if err == nil && !doubtful {
-		err = l.checkEpochs(entries)
-	}
-	if err != nil {
-		if entries, err = l.scanEpochs(err, path); err != nil {
-			return err
-		}
-		l.epochsDirty = true
-	}
-	l.epochs = epoch.New(entries)
-	if l.epochs.TruncateEnd(l.end.Load()+1) || l.epochs.TruncateStart(l.start.Load()) {
-		l.epochsDirty = true
-	}
-	return nil
-}
-
-// checkEpochs compares each entry with the first batch at or above its start.
-func (l *Log) checkEpochs(entries []epoch.Entry) error {
-	start, end := l.start.Load(), l.end.Load()
-	for i, e := range entries {
-		if e.Start >= end {
-			continue
-		}
-		upTo := end
-		if i+1 < len(entries) {
-			upTo = min(end, entries[i+1].Start)
-		}
-		from := max(e.Start, start)
-		if from >= upTo {
-			continue
-		}
-		err := l.visit(from, upTo, func(v batch.View) error {
-			if v.LeaderEpoch() != e.Epoch && v.BaseOffset() < upTo {
-				return fmt.Errorf("epoch %d begins at %d, but offset %d has epoch %d", e.Epoch, e.Start, v.BaseOffset(), v.LeaderEpoch())
-			}
-			return segment.ErrStop
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if n := len(entries); n == 0 || entries[0].Start > start {
-		upTo := end
-		if n > 0 {
-			upTo = min(end, entries[0].Start)
-		}
-		return l.visit(start, upTo, func(v batch.View) error {
-			if v.LeaderEpoch() >= 0 {
-				return fmt.Errorf("offset %d has epoch %d, which is not listed", v.BaseOffset(), v.LeaderEpoch())
-			}
-			return segment.ErrStop
-		})
-	}
-	return nil
-}
-
-func (l *Log) scanEpochs(why error, path string) ([]epoch.Entry, error) {
-	c := &epoch.Cache{}
-	err := l.visit(l.start.Load(), l.end.Load(), func(v batch.View) error {
-		if e := v.LeaderEpoch(); e > c.Latest() {
-			c.Assign(e, v.BaseOffset())
-		}
-		return nil
-	})
-	l.dir.cfg.Events.rebuilt(path, why.Error())
-	return c.Entries(), err
 }
 
 // visit calls f with the headers of the batches of [from, upTo).

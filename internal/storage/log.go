@@ -47,6 +47,8 @@ type Log struct {
 	// isNew: the log's directory may not be durable yet.
 	isNew  atomic.Bool
 	epochs *epoch.Cache
+	// epochSum is the checksum of the epoch checkpoint on disk, 0: not known.
+	epochSum atomic.Uint32
 
 	opening chan struct{} // one at a time wakes the log; capacity 1
 	// reshaping: one at a time takes segments out of the log; capacity 1, and
@@ -58,7 +60,8 @@ type Log struct {
 	known     *known // what the catalogue says, until awake
 	active    *segment.Segment
 	handle    *segment.Handle // of the active segment, while it is busy
-	lastWrite time.Time
+	idleSince time.Time       // when the keeper first found the log as it is
+	idleAt    int64           // its end then
 	producers *producer.Table
 	jitter    time.Duration
 	// dirty holds the segments written since the last commit, dirtyDir says
@@ -75,9 +78,11 @@ type Log struct {
 	// the recovery point may go there.
 	sealedUpTo int64
 	// uncommitted counts the bytes since the last commit took the log, small
-	// the commits in a row that found few of them; see aheadLocked.
+	// the commits in a row that found few of them, brief the small appends in a
+	// row; see aheadLocked.
 	uncommitted   int64
 	small         int
+	brief         int
 	unflushed     int64 // messages since the last flush, for flush.messages
 	unflushedFrom time.Time
 	recovery      Recovery
@@ -123,6 +128,9 @@ func (l *Log) Flushed() int64 { return l.flushed.Load() }
 
 // Size is the number of bytes in the log's segments.
 func (l *Log) Size() int64 { return l.size.Load() }
+
+// SegmentCount is the number of segments, 0 while the log is asleep.
+func (l *Log) SegmentCount() int { return len(*l.segs.Load()) }
 
 // HighWatermark is the last value of SetHighWatermark, or what the last stop
 // left.
@@ -306,14 +314,12 @@ func (l *Log) appendLocked(vs []batch.View, total int64, a Append) (r Appended, 
 
 // flushDueLocked decides whether the append asks the committer at once.
 func (l *Log) flushDueLocked(cfg *LogConfig, messages int64) bool {
-	now := time.Now()
-	l.lastWrite = now
 	if cfg.Durable {
 		return true
 	}
 	l.dir.foreign.Add(1)
 	if l.unflushed == 0 {
-		l.unflushedFrom = now
+		l.unflushedFrom = time.Now()
 	}
 	l.unflushed += messages
 	return cfg.FlushMessages > 0 && l.unflushed >= cfg.FlushMessages
@@ -375,7 +381,7 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 		}
 	}
 	b, pooled := contiguous(vs, total)
-	ahead := l.aheadLocked(cfg)
+	ahead := l.aheadLocked(cfg, total)
 	err = l.active.Append(h, b, vs, ahead)
 	for err != nil {
 		full := vfs.IsNoSpace(err)
@@ -403,18 +409,27 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 	return nil
 }
 
-// Commits of a durable log that take few bytes each are what zeroes ahead of
-// the end make cheaper (segment/ahead.go); a log that was committed so several
-// times in a row, among few others, gets them.
+// What zeroes ahead of the end make cheaper (segment/ahead.go) are commits of a
+// durable log that take few bytes each, and small appends to one that is not
+// durable. A log that had several of them in a row gets zeroes; a durable one
+// only when few others are committed with it, for they are synced too.
 const (
 	smallCommit = 128 << 10
 	smallInARow = 4
 	smallAmong  = 4
+
+	briefAppend = 32 << 10
+	briefInARow = 16
 )
 
 // aheadLocked says how far ahead of the end the active segment is kept.
-func (l *Log) aheadLocked(cfg *LogConfig) segment.Ahead {
-	if !cfg.Durable || l.small < smallInARow {
+func (l *Log) aheadLocked(cfg *LogConfig, appended int64) segment.Ahead {
+	if appended <= briefAppend {
+		l.brief = min(l.brief+1, briefInARow)
+	} else {
+		l.brief = 0
+	}
+	if cfg.Durable && l.small < smallInARow || !cfg.Durable && l.brief < briefInARow {
 		return segment.Ahead{}
 	}
 	return segment.Ahead{Bytes: l.dir.cfg.ZeroAhead, Limit: cfg.SegmentBytes}
@@ -488,9 +503,11 @@ func (l *Log) rollIfNeededLocked(cfg *LogConfig, vs []batch.View, total int64) e
 		for _, v := range vs {
 			newest = max(newest, v.MaxTimestamp())
 		}
-		waited := time.Since(l.active.Created())
+		var waited time.Duration
 		if first := l.active.FirstTimestamp(); first >= 0 {
 			waited = clampMillis(newest - first)
+		} else {
+			waited = time.Since(l.active.Created())
 		}
 		roll = waited > cfg.SegmentAge-l.jitter
 	}

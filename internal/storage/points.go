@@ -19,18 +19,19 @@ import (
 // Durable points say up to where each log was durable, as of a moment ago. The
 // file gregor-durable-points is an array of slots, found by content:
 //
-//	0              16          20      24        32       40        48    60   64
-//	+--------------+-----------+-------+---------+--------+---------+-----+-----+
-//	| topic id     | partition | 1     | durable | start  | high    | 0   | crc |
-//	| (16 bytes)   | (i32)     | (u32) | end i64 | offset | water-  |     | 32c |
-//	|              |           |       |         | i64    | mark    |     |     |
-//	+--------------+-----------+-------+---------+--------+---------+-----+-----+
+//	0              16          20      24        32       40        48       52  60   64
+//	+--------------+-----------+-------+---------+--------+---------+--------+---+-----+
+//	| topic id     | partition | 1     | durable | start  | high    | epochs | 0 | crc |
+//	| (16 bytes)   | (i32)     | (u32) | end i64 | offset | water-  | crc32c |   | 32c |
+//	|              |           |       |         | i64    | mark    |        |   |     |
+//	+--------------+-----------+-------+---------+--------+---------+--------+---+-----+
 //
 // All zeroes is a free slot. Slots of 64 bytes never straddle a sector. They
 // are written after each commit, without a sync of their own: the next commit
 // carries them when it is a syncfs, and a second at most goes by otherwise. So
 // a point on disk never exceeds what is durable, and lags it little. A slot
-// whose checksum is wrong counts as unknown.
+// whose checksum is wrong counts as unknown. Epochs is the checksum of the log's
+// leader-epoch-checkpoint, which has none itself; 0: not known.
 const (
 	pointsName      = "gregor-durable-points"
 	slotSize        = 64
@@ -45,7 +46,10 @@ type pointKey struct {
 	partition int32
 }
 
-type point struct{ durable, start, hw int64 }
+type point struct {
+	durable, start, hw int64
+	epochs             uint32
+}
 
 type points struct {
 	path string
@@ -107,6 +111,7 @@ func parseSlot(s []byte) (key pointKey, pt point, ok bool) {
 	pt.durable = int64(binary.BigEndian.Uint64(s[24:]))
 	pt.start = int64(binary.BigEndian.Uint64(s[32:]))
 	pt.hw = int64(binary.BigEndian.Uint64(s[40:]))
+	pt.epochs = binary.BigEndian.Uint32(s[48:])
 	return key, pt, pt.durable >= 0 && pt.start >= 0
 }
 
@@ -127,6 +132,7 @@ func putSlot(s []byte, key pointKey, pt point) {
 	binary.BigEndian.PutUint64(s[24:], uint64(pt.durable))
 	binary.BigEndian.PutUint64(s[32:], uint64(pt.start))
 	binary.BigEndian.PutUint64(s[40:], uint64(pt.hw))
+	binary.BigEndian.PutUint32(s[48:], pt.epochs)
 	binary.BigEndian.PutUint32(s[60:], crc32.Checksum(s[:60], castagnoli))
 }
 
@@ -168,7 +174,7 @@ func (p *points) write(jobs []commitJob) error {
 		if !jobs[i].rose {
 			continue
 		}
-		changed = append(changed, p.putLocked(l.key(), point{durable: l.flushed.Load(), start: l.start.Load(), hw: l.hw.Load()}))
+		changed = append(changed, p.putLocked(l.key(), point{l.flushed.Load(), l.start.Load(), l.hw.Load(), l.epochSum.Load()}))
 	}
 	slices.Sort(changed)
 	for len(changed) > 0 {

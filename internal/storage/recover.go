@@ -57,6 +57,9 @@ func (l *Log) recover() error {
 	if err := rec.producersBefore(f.snapshots, f.bases[first], max(start, f.bases[0])); err != nil {
 		return err
 	}
+	if rec.epochs, rec.epochsBad, err = l.readEpochs(); err != nil {
+		return err
+	}
 	if err := rec.scan(f.bases[first:]); err != nil {
 		return err
 	}
@@ -83,14 +86,11 @@ type recovering struct {
 	durable int64
 	segs    []*segment.Segment
 	table   *producer.Table
-	epochs  []batchEpoch
-	r       Recovery
-	end     int64
-}
-
-type batchEpoch struct {
-	epoch int32
-	start int64
+	epochs  *epochVotes
+	// epochsBad is what is wrong with the bytes of the epoch checkpoint.
+	epochsBad error
+	r         Recovery
+	end       int64
 }
 
 // producersBefore makes the producer table as of offset from, where the scan
@@ -122,9 +122,7 @@ func (r *recovering) scan(bases []int64) error {
 			until = bases[i+1]
 		}
 		got, err := s.Recover(r.durable, until, func(_ int64, v batch.View) error {
-			if e := v.LeaderEpoch(); len(r.epochs) == 0 || e > r.epochs[len(r.epochs)-1].epoch {
-				r.epochs = append(r.epochs, batchEpoch{e, v.BaseOffset()})
-			}
+			r.epochs.add(v)
 			if !v.HasProducerID() {
 				return nil
 			}
@@ -291,10 +289,7 @@ func (r *recovering) finish(start int64) error {
 	l.sealedUpTo = r.r.From
 	l.mu.Unlock()
 	l.flushed.Store(min(r.durable, r.end))
-	if err := l.loadEpochs(true); err != nil {
-		return err
-	}
-	if err := l.mergeEpochs(r.epochs, r.r.From); err != nil {
+	if err := l.recoverEpochs(r.epochs, r.epochsBad, r.r.From); err != nil {
 		return err
 	}
 	for i, s := range r.segs[:len(r.segs)-1] {
@@ -304,32 +299,6 @@ func (r *recovering) finish(start int64) error {
 	}
 	r.r.End = r.end
 	r.r.LostTail = !l.dir.sameBoot || r.r.CutBytes > 0 || len(r.r.Damage) > 0
-	return nil
-}
-
-// mergeEpochs takes in what the scan saw, from offset from on, and compares
-// what the checkpoint says of the rest with the log.
-func (l *Log) mergeEpochs(seen []batchEpoch, from int64) error {
-	if l.epochs.TruncateEnd(from) {
-		l.epochsDirty = true
-	}
-	for _, e := range seen {
-		if e.epoch > l.epochs.Latest() {
-			l.epochs.Assign(e.epoch, e.start)
-			l.epochsDirty = true
-		}
-	}
-	if err := l.checkEpochs(l.epochs.Entries()); err != nil {
-		entries, err := l.scanEpochs(err, filepath.Join(l.path, epochCheckpointName))
-		if err != nil {
-			return err
-		}
-		l.epochs.Clear()
-		for _, e := range entries {
-			l.epochs.Assign(e.Epoch, e.Start)
-		}
-		l.epochsDirty = true
-	}
 	return nil
 }
 

@@ -69,6 +69,9 @@ func (d *Dir) SetScrubRate(bytesPerSecond int64) {
 	d.keeper.poke()
 }
 
+// ScrubRate is the rate in force.
+func (d *Dir) ScrubRate() int64 { return d.scrubRate.Load() }
+
 func (d *Dir) scrubSome() {
 	budget := d.scrubRate.Load()
 	for rounds := 0; budget > 0 && rounds < 2 && d.Err() == nil; {

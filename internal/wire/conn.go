@@ -290,6 +290,7 @@ func (c *Conn) fill() error {
 			err = c.readPlain()
 		}
 		if !errors.Is(err, errNoRoom) {
+			c.now = time.Now()
 			c.w += c.readN
 			c.phase.Store(phaseServe)
 			return err

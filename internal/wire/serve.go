@@ -19,7 +19,8 @@ func (c *Conn) serve(frame []byte) bool {
 	if string(h.clientID) != c.clientID {
 		c.clientID = string(h.clientID)
 	}
-	c.now = time.Now()
+	// c.now is when the frame was received or, where it came with the one
+	// before, when that was served.
 	ctx := c.ctx
 	var own *buffer
 	if kind.Parks {

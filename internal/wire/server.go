@@ -118,6 +118,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
+	sweeping  bool // the sweeper runs
 	conns     map[*Conn]struct{}
 	perIP     map[string]int
 	// perListener counts connections by the name of their listener.
@@ -172,7 +173,8 @@ func (s *Server) Serve(l net.Listener, name string) error {
 		s.mu.Unlock()
 		return l.Close()
 	}
-	if len(s.listeners) == 0 {
+	if !s.sweeping {
+		s.sweeping = true
 		s.wg.Add(1)
 		go s.sweep()
 	}
@@ -187,7 +189,7 @@ func (s *Server) Serve(l net.Listener, name string) error {
 		}
 		nc, err := l.Accept()
 		if err != nil {
-			if s.closing.Load() {
+			if s.closing.Load() || !s.listens(l) {
 				return nil
 			}
 			if errors.Is(err, net.ErrClosed) {
@@ -202,6 +204,27 @@ func (s *Server) Serve(l net.Listener, name string) error {
 		}
 		s.open(nc, name)
 	}
+}
+
+func (s *Server) listens(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.listeners[l]
+	return ok
+}
+
+// Leave ends the accepting from l, as Close does for all, and closes the
+// connections of the listener of that name. Serve returns nil.
+func (s *Server) Leave(l net.Listener, name string) {
+	s.mu.Lock()
+	delete(s.listeners, l)
+	for c := range s.conns {
+		if c.listener == name {
+			c.shut()
+		}
+	}
+	s.mu.Unlock()
+	_ = l.Close()
 }
 
 // awaitRoom waits until the listener may accept another connection.

@@ -6,11 +6,17 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"gregor/internal/config"
+	"gregor/internal/meta"
+	"gregor/internal/quorum"
+	"gregor/internal/vfs"
 )
 
 // release is one metadata.version that Kafka 4.2 knows, with the levels that
@@ -198,6 +204,8 @@ type nodeConf struct {
 	metadataDir string
 	voters      string
 	controllers []string // controller listener names
+	listeners   []string // NAME://host:port
+	advertised  []string
 }
 
 func readNodeConf(p props) (nodeConf, error) {
@@ -209,7 +217,8 @@ func readNodeConf(p props) (nodeConf, error) {
 		}
 		return out
 	}
-	n := nodeConf{roles: words("process.roles"), voters: strings.TrimSpace(p["controller.quorum.voters"]), controllers: words("controller.listener.names")}
+	n := nodeConf{roles: words("process.roles"), voters: strings.TrimSpace(p["controller.quorum.voters"]), controllers: words("controller.listener.names"),
+		listeners: words("listeners"), advertised: words("advertised.listeners")}
 	for _, name := range []string{"node.id", "broker.id"} {
 		if v, ok := p[name]; ok {
 			id, err := strconv.Atoi(strings.TrimSpace(v))
@@ -302,11 +311,12 @@ func storageInfo(e *Env, n nodeConf) error {
 	return &exit{status: 1}
 }
 
-// storageFormat writes meta.properties into each directory, as Kafka does.
+// storageFormat writes meta.properties into each directory, as Kafka does, and
+// into the metadata directory how the cluster begins.
 //
-// Differs from Kafka: no bootstrap.checkpoint and no snapshot of the quorum's
-// voters are written, because the metadata log is not Kafka's; the levels
-// printed are those the cluster would have in Kafka.
+// Differs from Kafka: that is a file of the quorum's own, no bootstrap.checkpoint
+// and no snapshot of the voters, because the metadata log is not Kafka's; the
+// levels printed are those the cluster would have in Kafka.
 func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 	if len(n.roles) == 0 {
 		return failf("process.roles is not set: only nodes in KRaft mode can be formatted.")
@@ -364,6 +374,8 @@ func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 	switch {
 	case n.voters != "" && (standalone || initial != ""):
 		return failf("You cannot specify controller.quorum.voters and format the node with --initial-controllers or --standalone. If you want to use dynamic quorum, please remove controller.quorum.voters and specify controller.quorum.bootstrap.servers instead.")
+	case initial != "" && !controller:
+		return failf("You can only use --initial-controllers on a controller.")
 	case standalone && !controller:
 		return failf("You can only use --standalone on a controller.")
 	case !joins && controller && n.voters == "" && !standalone && initial == "":
@@ -372,7 +384,7 @@ func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 	if len(ns.list("add_scram")) > 0 {
 		return failf("--add-scram: SCRAM credentials are not built yet; a node formatted without them has no users.")
 	}
-	voters, err := parseVoters(initial)
+	voters, err := parseVoters(initial, n.controllerListener())
 	if err != nil {
 		return failf("%s", err)
 	}
@@ -402,12 +414,17 @@ func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 	for _, dir := range fresh {
 		id, kind := randomUUID(), "data directory"
 		if dir == n.metadataDir {
-			voter, isVoter := voters[n.id]
+			own := slices.IndexFunc(voters, func(v quorum.Voter) bool { return int(v.ID) == n.id })
 			switch {
 			case standalone:
 				kind = "dynamic metadata voter directory"
-			case isVoter:
-				kind, id = "dynamic metadata voter directory", voter
+				self, err := n.asVoter(id)
+				if err != nil {
+					return failf("%s", err)
+				}
+				voters = []quorum.Voter{self}
+			case own >= 0:
+				kind, id = "dynamic metadata voter directory", voters[own].Directory
 			case initial != "":
 				kind = "dynamic metadata directory"
 			default:
@@ -421,6 +438,12 @@ func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 		text := fmt.Sprintf("#\nversion=1\ncluster.id=%s\nnode.id=%d\ndirectory.id=%s\n", cluster, n.id, uuidText(id))
 		if err := writeMeta(dir, text); err != nil {
 			return failf("Error while writing meta.properties file %s: %s", dir, err)
+		}
+		if dir == n.metadataDir && controller {
+			f := quorum.Founding{Node: int32(n.id), Directory: id, Cluster: cluster, Voters: voters}
+			if err := quorum.Format(vfs.OS(), filepath.Join(dir, config.MetadataTopic+"-0"), f); err != nil {
+				return failf("Error while formatting %s: %s", dir, err)
+			}
 		}
 	}
 	return nil
@@ -456,17 +479,17 @@ func writeMeta(dir, text string) error {
 	return os.Rename(path+".tmp", path)
 }
 
-// parseVoters reads id@host:port:directory words.
-func parseVoters(s string) (map[int][16]byte, error) {
-	out := map[int][16]byte{}
+// parseVoters reads id@host:port:directory words; the endpoints are of the
+// listener named.
+func parseVoters(s, listener string) (out []quorum.Voter, err error) {
 	if s == "" {
-		return out, nil
+		return nil, nil
 	}
 	for _, w := range strings.Split(s, ",") {
 		w = strings.TrimSpace(w)
 		id, rest, ok := strings.Cut(w, "@")
-		n, err := strconv.Atoi(id)
-		if !ok || err != nil {
+		n, err := strconv.ParseInt(id, 10, 32)
+		if !ok || err != nil || n < 0 {
 			return nil, fmt.Errorf("Failed to parse node id in dynamic voter string %s: expected id@host:port:directory", w)
 		}
 		i := strings.LastIndex(rest, ":")
@@ -477,9 +500,68 @@ func parseVoters(s string) (map[int][16]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("Failed to parse directory id in dynamic voter string %s: %w", w, err)
 		}
-		out[n] = dir
+		e, err := parseAddr(listener, rest[:i])
+		if err != nil {
+			return nil, fmt.Errorf("Failed to parse host and port in dynamic voter string %s: %w", w, err)
+		}
+		out = append(out, quorum.Voter{ID: int32(n), Directory: dir, Endpoints: []meta.Endpoint{e}})
+	}
+	if err := quorum.CheckVoters(out); err != nil {
+		return nil, fmt.Errorf("The initial controllers cannot be: %w", err)
 	}
 	return out, nil
+}
+
+func parseAddr(listener, addr string) (meta.Endpoint, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return meta.Endpoint{}, err
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return meta.Endpoint{}, err
+	}
+	return meta.Endpoint{Listener: listener, Host: host, Port: uint16(n)}, nil
+}
+
+// controllerListener is the listener by which controllers are reached.
+func (n nodeConf) controllerListener() string {
+	if len(n.controllers) > 0 {
+		return strings.ToUpper(n.controllers[0])
+	}
+	name, _, _ := strings.Cut(first(n.listeners), "://")
+	return strings.ToUpper(strings.TrimSpace(name))
+}
+
+func first(l []string) string {
+	if len(l) == 0 {
+		return ""
+	}
+	return l[0]
+}
+
+// asVoter is this node as a voter, by what it advertises.
+func (n nodeConf) asVoter(dir [16]byte) (quorum.Voter, error) {
+	v := quorum.Voter{ID: int32(n.id), Directory: dir}
+	name := n.controllerListener()
+	for _, l := range append(slices.Clone(n.advertised), n.listeners...) {
+		listener, addr, ok := strings.Cut(l, "://")
+		if !ok || !strings.EqualFold(strings.TrimSpace(listener), name) {
+			continue
+		}
+		e, err := parseAddr(name, addr)
+		if err != nil {
+			return v, fmt.Errorf("The controller listener %s cannot be read: %w", l, err)
+		}
+		if ip := net.ParseIP(e.Host); e.Host == "" || ip != nil && ip.IsUnspecified() {
+			if e.Host, err = os.Hostname(); err != nil {
+				e.Host = "localhost"
+			}
+		}
+		v.Endpoints = []meta.Endpoint{e}
+		return v, nil
+	}
+	return v, nil // the node says where it is when it starts
 }
 
 // bootstrapText draws the records that Kafka would start its metadata with.

@@ -9,7 +9,8 @@
 // The tools speak the Kafka protocol through franz-go as any client would, and
 // so work against any broker; only kafka-storage and kafka-dump-log touch
 // files. The package refuses to know the broker: no room of the server below
-// is imported but batch and storage formats, which kafka-dump-log draws.
+// is imported but formats: those that kafka-dump-log draws, and the quorum's,
+// which kafka-storage writes.
 //
 // Shape: one file per tool, each a function from arguments to an exit status
 // over an Env; a tool keeps no state between runs and starts no goroutine that
@@ -80,6 +81,7 @@ func Tools() []Tool {
 		{"kafka-broker-api-versions", "show which requests brokers understand", runBrokerAPIVersions},
 		{"kafka-cluster", "show a cluster's id and endpoints", runCluster},
 		{"kafka-features", "show and change feature levels", runFeatures},
+		{"kafka-metadata-quorum", "show and change the quorum of controllers", runMetadataQuorum},
 		{"kafka-transactions", "show the transactions of producers, find those that hang, end them", runTransactions},
 		{"kafka-client-metrics", "show and change client metrics subscriptions", runClientMetrics},
 		{"kafka-producer-perf-test", "measure how fast records are produced", runProducerPerf},

@@ -61,6 +61,7 @@ type Members struct {
 	sweeping bool        // a decision on expired sessions is under way
 	settling bool        // one on what R4 put off
 	checked  time.Time   // leaders, last
+	ticked   time.Time   // last
 
 	stop   context.CancelFunc
 	ctx    context.Context
@@ -89,8 +90,12 @@ func (m *Members) Close() {
 	m.others.Wait()
 }
 
-// tickEvery is how often sessions are looked at.
-const tickEvery = 50 * time.Millisecond
+// tickEvery is how often sessions are looked at; more than stall between two
+// looks means that this process was stopped, or starved.
+const (
+	tickEvery = 50 * time.Millisecond
+	stall     = 250 * time.Millisecond
+)
 
 // watch ticks while this node leads.
 func (m *Members) watch() {
@@ -116,7 +121,7 @@ func (m *Members) lead(img *meta.Image) {
 	if m.cfg.Before != nil {
 		before = m.cfg.Before()
 	}
-	m.leading, m.img, m.sweeping, m.settling, m.checked = true, img, false, false, now
+	m.leading, m.img, m.sweeping, m.settling, m.checked, m.ticked = true, img, false, false, now, now
 	m.sessions.lead(img, before, now)
 	m.news.lead(now)
 }
@@ -136,6 +141,11 @@ func (m *Members) tick(now time.Time) {
 	if !m.leading {
 		return
 	}
+	if gap := now.Sub(m.ticked); gap > stall {
+		// It was this node that was away: heartbeats lie unread.
+		m.sessions.extend(gap)
+	}
+	m.ticked = now
 	if ids := m.sessions.expired(now); len(ids) > 0 && !m.sweeping {
 		m.sweeping = true
 		m.fence("FenceSilentBrokers", false, func() []int32 { return m.sessions.expired(time.Now()) })

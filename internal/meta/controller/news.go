@@ -79,14 +79,16 @@ func (n *news) beat(id int32, epoch int64, conn any) {
 	l.conn = conn
 }
 
-// close notes that a connection ended.
-func (n *news) close(id int32, epoch int64, conn any, now time.Time) {
+// close notes that a connection ended; false where it is not the one that
+// counts.
+func (n *news) close(id int32, epoch int64, conn any, now time.Time) bool {
 	l := n.conns[id]
 	if l == nil || l.epoch != epoch || l.conn != conn {
-		return
+		return false
 	}
 	l.conn = nil
 	n.closed = append(n.closed, closing{id, epoch, now})
+	return true
 }
 
 // due takes the next broker to be dialled, false where there is none.
@@ -132,7 +134,11 @@ func (m *Members) Connected(id int32, epoch int64, conn any) { m.news.beat(id, e
 
 // Disconnected tells that a heartbeat connection ended, from any goroutine.
 func (m *Members) Disconnected(id int32, epoch int64, conn any) {
-	m.c.post(func() { m.news.close(id, epoch, conn, time.Now()) })
+	m.c.post(func() {
+		if m.news.close(id, epoch, conn, time.Now()) {
+			m.sessions.disconnected(id, epoch)
+		}
+	})
 }
 
 // probe dials whom the news are about, on a goroutine of its own.

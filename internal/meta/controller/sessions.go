@@ -16,9 +16,9 @@ import (
 //	heard of        |<-- heard -->|              |
 //	                |<-------- session --------->| expired
 //
-// A broker counts as heard of for half a session. In the other half it is not
-// fenced yet, but nobody is elected whose place depends on it being alive
-// (plan, R4).
+// A broker counts as heard of for half a session, or until its connection ends.
+// After that it is not fenced yet, but nothing is decided that depends on it
+// being alive (plan, R4).
 //
 // Pure: now is an argument. Loop-owned by the controller.
 type sessions struct {
@@ -29,6 +29,7 @@ type sessions struct {
 type session struct {
 	epoch    int64
 	last     time.Time // zero: not heard of by this controller
+	cut      bool      // the connection of the last heartbeat has ended
 	deadline time.Time
 	applied  int64 // the version that the broker says it has applied
 	stopping int64 // the version with which it began to stop, 0: it does not
@@ -75,14 +76,28 @@ func (s *sessions) beat(id int32, epoch, applied int64, now time.Time) (back boo
 		return false
 	}
 	back = !s.heard(id, now)
-	x.last, x.deadline, x.applied = now, now.Add(s.timeout), max(x.applied, applied)
+	x.last, x.cut, x.deadline, x.applied = now, false, now.Add(s.timeout), max(x.applied, applied)
 	return back
+}
+
+// disconnected notes that the connection of a broker's last heartbeat ended.
+func (s *sessions) disconnected(id int32, epoch int64) {
+	if x := s.brokers[id]; x != nil && x.epoch == epoch {
+		x.cut = true
+	}
 }
 
 // heard tells whether a broker was heard of lately.
 func (s *sessions) heard(id int32, now time.Time) bool {
 	x := s.brokers[id]
-	return x != nil && !x.last.IsZero() && now.Sub(x.last) < s.timeout/2
+	return x != nil && !x.cut && !x.last.IsZero() && now.Sub(x.last) < s.timeout/2
+}
+
+// extend gives every session so much longer.
+func (s *sessions) extend(by time.Duration) {
+	for _, x := range s.brokers {
+		x.deadline = x.deadline.Add(by)
+	}
 }
 
 // expired are the brokers whose sessions are over, in order.

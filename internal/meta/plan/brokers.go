@@ -296,9 +296,9 @@ func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
 }
 
 // Settle makes up for what R4 put off, once a broker was heard of again: where
-// the ISR holds somebody out of service, or nobody leads. It may emit at most
-// max records; more tells that there is more to do.
-func Settle(img *meta.Image, max int, env Env) (records []meta.Record, more bool) {
+// the ISR holds somebody out of service, or nobody leads. It emits at most
+// limit records; more tells that there is more to do.
+func Settle(img *meta.Image, limit int, env Env) (records []meta.Record, more bool) {
 	s := &scene{img: img, env: &env}
 	for t := range img.Topics() {
 		for i, p := range t.Partitions() {
@@ -306,7 +306,7 @@ func Settle(img *meta.Image, max int, env Env) (records []meta.Record, more bool
 				continue
 			}
 			if next, changed := s.settle(t, i, p, *p, online); changed {
-				if len(records) == max {
+				if len(records) == limit {
 					return records, true
 				}
 				records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})

@@ -21,14 +21,16 @@ import (
 //
 // Mandatory: no broker twice in a partition, and the first replica is on a
 // broker that may lead. Wished, in this order: racks evenly, brokers evenly,
-// brokers that are fenced last. Brokers without a rack form one rack.
+// brokers that are fenced last, and brokers that are drained only where there
+// are no others. Brokers without a rack form one rack.
 type placer struct {
-	racks  []*rack
-	offset int
-	placed int // since the last shuffle
-	all    int
-	usable int
-	random Random
+	racks   []*rack
+	drained []int32
+	offset  int
+	placed  int // since the last shuffle
+	all     int
+	usable  int
+	random  Random
 }
 
 type rack struct {
@@ -46,9 +48,18 @@ type stripe struct {
 func newPlacer(img *meta.Image, random Random) *placer {
 	p := &placer{random: random}
 	byName := map[string]*rack{}
+	all := true // brokers that are drained are all there are
+	for b := range img.Brokers() {
+		all = all && (!b.Active() || Draining(img, b.ID))
+	}
 	for b := range img.Brokers() {
 		if b.Stopping {
 			continue // it would leave the ISR at once
+		}
+		if !all && Draining(img, b.ID) {
+			p.drained = append(p.drained, b.ID)
+			p.all++
+			continue
 		}
 		r := byName[b.Rack]
 		if r == nil {
@@ -111,7 +122,8 @@ func (p *placer) place(factor int) []int32 {
 		r.active.taken, r.fenced.taken = 0, 0
 	}
 	out := make([]int32, 0, factor)
-	for i := p.offset; len(out) < factor; i++ {
+	others := min(factor, p.all-len(p.drained))
+	for i := p.offset; len(out) < others; i++ {
 		r := p.racks[i%len(p.racks)]
 		if b, ok := r.active.next(); ok {
 			out = append(out, b)
@@ -123,6 +135,7 @@ func (p *placer) place(factor int) []int32 {
 			}
 		}
 	}
+	out = append(out, p.drained[:factor-others]...)
 	p.offset = (p.offset + 1) % len(p.racks)
 	for _, r := range p.racks {
 		r.active.advance()

@@ -5,9 +5,9 @@ package plan
 import "gregor/internal/meta"
 
 // PreferLeaders gives leadership back to the first replicas that are in sync
-// and in service again, of at most max partitions; more tells that others are
+// and in service again, of at most limit partitions; more tells that others are
 // left. Partitions without a leader are looked at too.
-func PreferLeaders(img *meta.Image, max int, env Env) (records []meta.Record, more bool) {
+func PreferLeaders(img *meta.Image, limit int, env Env) (records []meta.Record, more bool) {
 	s := &scene{img: img, env: &env}
 	for t := range img.Topics() {
 		for i, p := range t.Partitions() {
@@ -18,7 +18,7 @@ func PreferLeaders(img *meta.Image, max int, env Env) (records []meta.Record, mo
 			if !changed {
 				continue
 			}
-			if len(records) == max {
+			if len(records) == limit {
 				return records, true
 			}
 			records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})

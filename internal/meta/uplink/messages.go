@@ -73,9 +73,7 @@ func registrationOf(req *kmsg.BrokerRegistrationRequest) (*registration, error) 
 	if req.Rack != nil {
 		r.Rack = *req.Rack
 	}
-	for _, d := range req.LogDirs {
-		r.Dirs = append(r.Dirs, d)
-	}
+	r.Dirs = append(r.Dirs, req.LogDirs...)
 	for _, l := range req.Listeners {
 		r.Endpoints = append(r.Endpoints, meta.Endpoint{Listener: l.Name, Host: l.Host, Port: l.Port, Protocol: l.SecurityProtocol})
 	}
@@ -201,15 +199,19 @@ func (r *RaiseEpochsResponse) AppendTo(b []byte) []byte  { return b }
 func (r *RaiseEpochsResponse) ReadFrom([]byte) error     { return nil }
 func (r *RaiseEpochsResponse) RequestKind() kmsg.Request { return &RaiseEpochsRequest{} }
 
-// requestFor makes an empty request of a key that may be forwarded.
+// requestFor makes an empty request of a key that the Desk serves, nil for any
+// other: nothing else is decoded.
 func requestFor(key int16) kmsg.Request {
-	if key == RaiseEpochsKey {
+	switch kmsg.Key(key) {
+	case kmsg.Key(RaiseEpochsKey):
 		return &RaiseEpochsRequest{}
+	case kmsg.CreateTopics, kmsg.DeleteTopics, kmsg.CreatePartitions, kmsg.IncrementalAlterConfigs, kmsg.AlterConfigs,
+		kmsg.ElectLeaders, kmsg.AlterPartitionAssignments, kmsg.ListPartitionReassignments, kmsg.UpdateFeatures,
+		kmsg.UnregisterBroker, kmsg.BrokerRegistration, kmsg.BrokerHeartbeat, kmsg.AlterPartition,
+		kmsg.AllocateProducerIDs, kmsg.AssignReplicasToDirs, kmsg.ControllerRegistration:
+		return kmsg.RequestForKey(key)
 	}
-	if key < 0 || key > kmsg.MaxKey {
-		return nil
-	}
-	return kmsg.RequestForKey(key)
+	return nil
 }
 
 // ForwardKey is the private key of a forwarded request.

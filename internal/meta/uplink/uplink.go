@@ -275,9 +275,7 @@ func (u *Uplink) Beat(ctx context.Context, b plan.Beat) (plan.Pulse, error) {
 	req.Version = 1
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset = u.cfg.Node, u.epoch.Load(), b.Applied
 	req.WantFence, req.WantShutdown = b.Fence, b.ShutDown
-	for _, d := range b.Offline {
-		req.OfflineLogDirs = append(req.OfflineLogDirs, d)
-	}
+	req.OfflineLogDirs = append(req.OfflineLogDirs, b.Offline...)
 	resp, _, _, err := u.once(ctx, u.beats, req)
 	if err != nil {
 		return plan.Pulse{}, err

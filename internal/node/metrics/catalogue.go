@@ -28,6 +28,8 @@ const (
 	messagesIn    = "kafka_server_brokertopicmetrics_messagesin_total"
 	bytesIn       = "kafka_server_brokertopicmetrics_bytesin_total"
 	bytesOut      = "kafka_server_brokertopicmetrics_bytesout_total"
+	replicatedIn  = "kafka_server_brokertopicmetrics_replicationbytesin_total"
+	replicatedOut = "kafka_server_brokertopicmetrics_replicationbytesout_total"
 	produceTotal  = "kafka_server_brokertopicmetrics_totalproducerequests_total"
 	fetchTotal    = "kafka_server_brokertopicmetrics_totalfetchrequests_total"
 	produceFailed = "kafka_server_brokertopicmetrics_failedproducerequests_total"
@@ -43,6 +45,9 @@ const (
 	isrShrinks      = "kafka_server_replicamanager_isrshrinks_total"
 	isrExpands      = "kafka_server_replicamanager_isrexpands_total"
 	isrFailed       = "kafka_server_replicamanager_failedisrupdates_total"
+	fetcherMaxLag   = "kafka_server_replicafetchermanager_maxlag"
+	fetcherLag      = "kafka_server_fetcherlagmetrics_consumerlag"
+	fetcherFailed   = "kafka_server_replicafetchermanager_failedpartitionscount"
 	brokerState     = "kafka_server_kafkaserver_brokerstate"
 	purgatorySize   = "kafka_server_delayedoperationpurgatory_purgatorysize"
 	sessionCount    = "kafka_server_fetchsessioncache_numincrementalfetchsessions"
@@ -57,9 +62,13 @@ const (
 	globalPartitions  = "kafka_controller_kafkacontroller_globalpartitioncount"
 	activeBrokers     = "kafka_controller_kafkacontroller_activebrokercount"
 	fencedBrokers     = "kafka_controller_kafkacontroller_fencedbrokercount"
+	uncleanElections  = "kafka_controller_controllerstats_uncleanleaderelections_total"
+	controllerApplied = "kafka_controller_kafkacontroller_lastappliedrecordoffset"
+	controllerEnd     = "kafka_controller_kafkacontroller_lastcommittedrecordoffset"
 	imbalance         = "kafka_controller_kafkacontroller_preferredreplicaimbalancecount"
 
 	requests      = "kafka_network_requestmetrics_requests_total"
+	errorsTotal   = "kafka_network_requestmetrics_errors_total"
 	requestBytes  = "kafka_network_requestmetrics_requestbytes_total"
 	responseBytes = "kafka_network_requestmetrics_responsebytes_total"
 	totalTime     = "kafka_network_requestmetrics_totaltimems"
@@ -69,11 +78,15 @@ const (
 	queueTime     = "kafka_network_requestmetrics_requestqueuetimems"
 	connections   = "kafka_server_socket_server_metrics_connection_count"
 	connsCreated  = "kafka_server_socket_server_metrics_connection_creation_total"
+	createRate    = "kafka_server_socket_server_metrics_connection_creation_rate"
+	closeRate     = "kafka_server_socket_server_metrics_connection_close_rate"
 	connsClosed   = "kafka_server_socket_server_metrics_connection_close_total"
 	bufferedBytes = "gregor_network_buffered_bytes"
 
 	logSize       = "kafka_log_log_size"
 	logStart      = "kafka_log_log_logstartoffset"
+	logSegments   = "kafka_log_log_numlogsegments"
+	flushTime     = "kafka_log_logflushstats_logflushrateandtimems"
 	logEnd        = "kafka_log_log_logendoffset"
 	offlineDirs   = "kafka_log_logmanager_offlinelogdirectorycount"
 	partUnderMin  = "kafka_cluster_partition_underminisr"
@@ -131,6 +144,8 @@ var catalogue = []row{
 	{messagesIn, counter, byTopic, "Records written by producers.", "kafka.server:type=BrokerTopicMetrics,name=MessagesInPerSec"},
 	{bytesIn, counter, byTopic, "Bytes of records written by producers.", "kafka.server:type=BrokerTopicMetrics,name=BytesInPerSec"},
 	{bytesOut, counter, byTopic, "Bytes of records sent to consumers.", "kafka.server:type=BrokerTopicMetrics,name=BytesOutPerSec"},
+	{replicatedIn, counter, nil, "Bytes of records fetched from leaders.", "kafka.server:type=BrokerTopicMetrics,name=ReplicationBytesInPerSec"},
+	{replicatedOut, counter, nil, "Bytes of records sent to followers.", "kafka.server:type=BrokerTopicMetrics,name=ReplicationBytesOutPerSec"},
 	{produceTotal, counter, byTopic, "Writes to partitions, failed ones included.", "kafka.server:type=BrokerTopicMetrics,name=TotalProduceRequestsPerSec"},
 	{fetchTotal, counter, byTopic, "Reads of partitions that gave records or failed.", "kafka.server:type=BrokerTopicMetrics,name=TotalFetchRequestsPerSec"},
 	{produceFailed, counter, byTopic, "Writes to partitions that failed.", "kafka.server:type=BrokerTopicMetrics,name=FailedProduceRequestsPerSec"},
@@ -146,6 +161,9 @@ var catalogue = []row{
 	{isrShrinks, counter, nil, "Times an in-sync set lost a replica.", "kafka.server:type=ReplicaManager,name=IsrShrinksPerSec"},
 	{isrExpands, counter, nil, "Times an in-sync set gained a replica.", "kafka.server:type=ReplicaManager,name=IsrExpandsPerSec"},
 	{isrFailed, counter, nil, "Changes of in-sync sets that the controller refused.", "kafka.server:type=ReplicaManager,name=FailedIsrUpdatesPerSec"},
+	{fetcherMaxLag, gauge, []string{"clientId"}, "The most records by which a replica here is behind its leader's high watermark.", "kafka.server:type=ReplicaFetcherManager,name=MaxLag"},
+	{fetcherLag, gauge, []string{"clientId", "topic", "partition"}, "Records by which a replica here is behind its leader's high watermark.", "kafka.server:type=FetcherLagMetrics,name=ConsumerLag"},
+	{fetcherFailed, gauge, []string{"clientId"}, "Followed partitions that cannot be fetched at the moment.", "kafka.server:type=ReplicaFetcherManager,name=FailedPartitionsCount"},
 	{brokerState, gauge, nil, "0 not running, 1 starting, 2 recovering, 3 running, 6 stopping.", "kafka.server:type=KafkaServer,name=BrokerState"},
 	{purgatorySize, gauge, []string{"delayedOperation"}, "Requests that wait, by what they wait for.", "kafka.server:type=DelayedOperationPurgatory,name=PurgatorySize"},
 	{sessionCount, gauge, nil, "Incremental fetch sessions.", "kafka.server:type=FetchSessionCache,name=NumIncrementalFetchSessions"},
@@ -160,9 +178,13 @@ var catalogue = []row{
 	{globalPartitions, gauge, nil, "Partitions of the cluster.", "kafka.controller:type=KafkaController,name=GlobalPartitionCount"},
 	{activeBrokers, gauge, nil, "Registered brokers that may serve.", "kafka.controller:type=KafkaController,name=ActiveBrokerCount"},
 	{fencedBrokers, gauge, nil, "Registered brokers that are fenced.", "kafka.controller:type=KafkaController,name=FencedBrokerCount"},
+	{uncleanElections, counter, nil, "Leaders elected from outside the in-sync set, seen by the active controller.", "kafka.controller:type=ControllerStats,name=UncleanLeaderElectionsPerSec"},
+	{controllerApplied, gauge, nil, "Version of the metadata that the active controller works with.", "kafka.controller:type=KafkaController,name=LastAppliedRecordOffset"},
+	{controllerEnd, gauge, nil, "Committed end of the metadata log, told by the active controller.", "kafka.controller:type=KafkaController,name=LastCommittedRecordOffset"},
 	{imbalance, gauge, nil, "Partitions led by another than their preferred replica.", "kafka.controller:type=KafkaController,name=PreferredReplicaImbalanceCount"},
 
 	{requests, counter, []string{"request", "version"}, "Requests answered.", "kafka.network:type=RequestMetrics,name=RequestsPerSec"},
+	{errorsTotal, counter, []string{"request", "error"}, "Errors in answers, each topic's and partition's. Answers without one are not counted.", "kafka.network:type=RequestMetrics,name=ErrorsPerSec"},
 	{requestBytes, counter, []string{"request"}, "Bytes of requests.", "kafka.network:type=RequestMetrics,name=RequestBytes"},
 	{responseBytes, counter, []string{"request"}, "Bytes of answers.", "kafka.network:type=RequestMetrics,name=ResponseBytes"},
 	{totalTime, gauge, byRequest, "Milliseconds from a request's arrival to the end of its answer.", "kafka.network:type=RequestMetrics,name=TotalTimeMs"},
@@ -181,11 +203,17 @@ var catalogue = []row{
 	{connections, gauge, []string{"listener", "networkProcessor"}, "Open connections.", "kafka.server:type=socket-server-metrics"},
 	{connsCreated, counter, []string{"listener", "networkProcessor"}, "Connections accepted.", "kafka.server:type=socket-server-metrics"},
 	{connsClosed, counter, []string{"listener", "networkProcessor"}, "Connections closed.", "kafka.server:type=socket-server-metrics"},
+	{createRate, gauge, []string{"listener", "networkProcessor"}, "Connections accepted a second, over the last half minute or since the scrape before.", "kafka.server:type=socket-server-metrics"},
+	{closeRate, gauge, []string{"listener", "networkProcessor"}, "Connections closed a second, likewise.", "kafka.server:type=socket-server-metrics"},
 	{bufferedBytes, gauge, nil, "Memory in buffers of requests and answers.", ""},
 
 	{logSize, gauge, byPartition, "Bytes of a partition's segments here.", "kafka.log:type=Log,name=Size"},
 	{logStart, gauge, byPartition, "First offset of a partition's log.", "kafka.log:type=Log,name=LogStartOffset"},
 	{logEnd, gauge, byPartition, "Offset after the last of a partition's log.", "kafka.log:type=Log,name=LogEndOffset"},
+	{logSegments, gauge, byPartition, "Segments of a partition's log; those of a log that nobody has touched since the start are not counted.", "kafka.log:type=Log,name=NumLogSegments"},
+	{flushTime, gauge, []string{"quantile"}, "Milliseconds of a group commit: one for all logs of a directory that were written.", "kafka.log:type=LogFlushStats,name=LogFlushRateAndTimeMs"},
+	{flushTime + "_count", counter, nil, "Group commits.", ""},
+	{flushTime + "_sum", counter, nil, "Milliseconds in all.", ""},
 	{offlineDirs, gauge, nil, "Log directories that failed.", "kafka.log:type=LogManager,name=OfflineLogDirectoryCount"},
 	{partUnderMin, gauge, byPartition, "1 when a led partition is below min.insync.replicas.", "kafka.cluster:type=Partition,name=UnderMinIsr"},
 	{partAtMin, gauge, byPartition, "1 when a led partition is exactly at min.insync.replicas.", "kafka.cluster:type=Partition,name=AtMinIsr"},

@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/meta"
@@ -68,6 +70,23 @@ func (c *collection) requests() {
 	}
 }
 
+// errors come in the order of keys and codes, so that a page can be compared
+// with the one before.
+func (c *collection) errors() {
+	c.m.errorsMu.Lock()
+	counts := maps.Clone(c.m.errors)
+	c.m.errorsMu.Unlock()
+	for _, k := range slices.SortedFunc(maps.Keys(counts), func(a, b errorKey) int {
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.code, b.code))
+	}) {
+		name := strconv.Itoa(int(k.code))
+		if e := kerr.TypedErrorForCode(k.code); e != nil {
+			name = e.Message
+		}
+		c.send(errorsTotal, float64(counts[k]), "request", keyName(k.key), "error", name)
+	}
+}
+
 func (c *collection) timings(family string, t *timings, request string) {
 	values := make([]float64, len(shares))
 	t.quantiles(c.now, shares, values)
@@ -86,6 +105,8 @@ func (c *collection) network() {
 		c.send(connections, float64(s.open), labels...)
 		c.send(connsCreated, float64(s.created), labels...)
 		c.send(connsClosed, float64(s.closed), labels...)
+		c.send(createRate, s.createRate.read(c.now, s.created), labels...)
+		c.send(closeRate, s.closeRate.read(c.now, s.closed), labels...)
 	}
 	c.m.connsMu.Unlock()
 	if c.s.BufferedBytes != nil {
@@ -106,6 +127,13 @@ func (c *collection) storage() {
 	c.send(isrShrinks, float64(c.m.ISRShrinks.Load()))
 	c.send(isrExpands, float64(c.m.ISRExpands.Load()))
 	c.send(isrFailed, float64(c.m.ISRFailed.Load()))
+	values := make([]float64, len(shares))
+	c.m.flushes.quantiles(c.now, shares, values)
+	for i, v := range values {
+		c.send(flushTime, v, "quantile", quantileLabels[i])
+	}
+	c.send(flushTime+"_count", float64(c.m.flushes.count.Load()))
+	c.send(flushTime+"_sum", float64(c.m.flushes.sum.Load())/float64(time.Millisecond))
 	c.m.dirsMu.Lock()
 	defer c.m.dirsMu.Unlock()
 	c.send(offlineDirs, float64(len(c.m.failed)))
@@ -128,7 +156,8 @@ func (c *collection) hosted() {
 	if c.s.Hosted == nil {
 		return
 	}
-	var leads, all, offline, underRepl, underMin, atMin, produce, fetch int
+	var lag int64
+	var failing, leads, all, offline, underRepl, underMin, atMin, produce, fetch int
 	limit := c.limit()
 	c.ends = map[partitionKey]int64{}
 	c.s.Hosted(func(h Hosted) bool {
@@ -136,6 +165,12 @@ func (c *collection) hosted() {
 		produce, fetch = produce+h.WaitingProduce, fetch+h.WaitingFetch
 		if h.Offline {
 			offline++
+		}
+		if h.Follows {
+			lag = max(lag, h.Lag)
+			if h.FetchFails {
+				failing++
+			}
 		}
 		if h.Leads {
 			leads++
@@ -162,6 +197,8 @@ func (c *collection) hosted() {
 	c.send(underReplicated, float64(underRepl))
 	c.send(underMinISR, float64(underMin))
 	c.send(atMinISR, float64(atMin))
+	c.send(fetcherMaxLag, float64(lag), "clientId", "Replica")
+	c.send(fetcherFailed, float64(failing), "clientId", "Replica")
 	c.send(purgatorySize, float64(produce), "delayedOperation", "Produce")
 	c.send(purgatorySize, float64(fetch), "delayedOperation", "Fetch")
 	c.send(partitionsLeft, float64(max(0, all-limit)))
@@ -176,6 +213,12 @@ func (c *collection) partition(h Hosted) {
 		if v.value >= 0 {
 			c.send(v.name, float64(v.value), labels...)
 		}
+	}
+	if h.Segments > 0 {
+		c.send(logSegments, float64(h.Segments), labels...)
+	}
+	if h.Follows {
+		c.send(fetcherLag, float64(h.Lag), "clientId", "Replica", "topic", h.Topic, "partition", strconv.Itoa(int(h.Partition)))
 	}
 	if !h.Leads {
 		return
@@ -223,6 +266,11 @@ func (c *collection) image() {
 		c.send(globalPartitions, float64(img.PartitionCount()))
 		c.send(offlinePartitions, float64(offline))
 		c.send(imbalance, float64(unbalanced))
+		c.send(uncleanElections, float64(c.m.UncleanElections.Load()))
+		c.send(controllerApplied, float64(img.Version()))
+		if c.s.Quorum != nil {
+			c.send(controllerEnd, float64(c.s.Quorum().HighWatermark))
+		}
 	}
 }
 

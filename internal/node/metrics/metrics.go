@@ -49,8 +49,12 @@ type Hosted struct {
 	Leads, Offline                   bool
 	LogStart, LogEnd, HighWatermark  int64
 	Bytes                            int64
+	Segments                         int // 0: not known
 	UnderReplicated, UnderMin, AtMin bool
 	WaitingProduce, WaitingFetch     int
+	Follows                          bool
+	Lag                              int64 // of a follower, in records behind its leader's high watermark
+	FetchFails                       bool  // of a follower: it cannot be fetched at the moment
 }
 
 // Group is a consumer group and what it committed.
@@ -102,7 +106,14 @@ type Metrics struct {
 	conns   map[string]*connStats
 
 	ISRShrinks, ISRExpands, ISRFailed atomic.Int64
+	replicatedIn, replicatedOut       atomic.Int64
 	Corruptions, Rebuilt, Recovered   atomic.Int64
+	UncleanElections                  atomic.Int64
+
+	flushes *timings
+
+	errorsMu sync.Mutex // guards errors
+	errors   map[errorKey]int64
 
 	dirsMu       sync.Mutex // guards full and failed
 	full, failed map[string]bool
@@ -123,11 +134,50 @@ type topicStats struct {
 	produced, fetched, badProduce, badFetch atomic.Int64
 }
 
-type connStats struct{ open, created, closed int64 }
+type connStats struct {
+	open, created, closed int64
+	createRate, closeRate rate
+}
+
+// rate is how fast a count grows, over the last half minute or more.
+type rate struct {
+	at    time.Time
+	count int64
+	per   float64
+}
+
+// rateSpan is how long a figure stands.
+const rateSpan = 30 * time.Second
+
+// read takes the count as it is now. The first figure is that since the start.
+func (r *rate) read(now time.Time, count int64) float64 {
+	if r.at.IsZero() {
+		r.at = now
+	}
+	if span := now.Sub(r.at); span >= rateSpan {
+		r.per = float64(count-r.count) / span.Seconds()
+		r.at, r.count = now, count
+	} else if r.per == 0 && span > 0 {
+		return float64(count-r.count) / span.Seconds()
+	}
+	return r.per
+}
+
+type errorKey struct{ key, code int16 }
+
+// Errors counts errors in answers.
+func (m *Metrics) Errors(key, code int16, n int) {
+	m.errorsMu.Lock()
+	defer m.errorsMu.Unlock()
+	m.errors[errorKey{key, code}] += int64(n)
+}
+
+// Flushed counts a group commit.
+func (m *Metrics) Flushed(took time.Duration) { m.flushes.add(took) }
 
 // New makes the metrics, a prometheus.Collector to be registered.
 func New() *Metrics {
-	m := &Metrics{descs: map[string]*row{}, conns: map[string]*connStats{}, full: map[string]bool{}, failed: map[string]bool{}}
+	m := &Metrics{descs: map[string]*row{}, conns: map[string]*connStats{}, errors: map[errorKey]int64{}, flushes: newTimings(), full: map[string]bool{}, failed: map[string]bool{}}
 	m.topics.Store(&map[string]*topicStats{})
 	m.sources.Store(&Sources{})
 	for i := range catalogue {
@@ -176,7 +226,7 @@ func (m *Metrics) ConnOpened(listener string) {
 	defer m.connsMu.Unlock()
 	c := m.conns[listener]
 	if c == nil {
-		c = &connStats{}
+		c = &connStats{createRate: rate{at: time.Now()}, closeRate: rate{at: time.Now()}}
 		m.conns[listener] = c
 	}
 	c.open++
@@ -242,6 +292,12 @@ func (m *Metrics) Fetched(topic string, bytes int) {
 	})
 }
 
+// Replicated counts a read of a partition by a follower.
+func (m *Metrics) Replicated(_ string, bytes int) { m.replicatedOut.Add(int64(bytes)) }
+
+// Followed counts what was fetched from a leader.
+func (m *Metrics) Followed(bytes int) { m.replicatedIn.Add(int64(bytes)) }
+
 // ProduceFailed counts a write that was refused.
 func (m *Metrics) ProduceFailed(topic string) {
 	m.both(topic, func(t *topicStats) {
@@ -290,6 +346,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	c := &collection{m: m, ch: ch, now: now, s: m.sources.Load()}
 	c.topics()
 	c.requests()
+	c.errors()
 	c.network()
 	c.storage()
 	c.hosted()
@@ -360,4 +417,6 @@ func (c *collection) topics() {
 	for name, t := range *c.m.topics.Load() {
 		each(t, "topic", name)
 	}
+	c.send(replicatedIn, float64(c.m.replicatedIn.Load()))
+	c.send(replicatedOut, float64(c.m.replicatedOut.Load()))
 }

@@ -63,8 +63,9 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 		ActiveController: func() bool { return true },
 		State:            func() int { return 3 },
 		Hosted: func(yield func(Hosted) bool) {
-			yield(Hosted{Topic: "t", Partition: 0, Leads: true, LogStart: 5, LogEnd: 120, HighWatermark: 110, Bytes: 4096, UnderReplicated: true, AtMin: true, WaitingFetch: 3})
+			yield(Hosted{Topic: "t", Partition: 0, Leads: true, LogStart: 5, LogEnd: 120, HighWatermark: 110, Bytes: 4096, Segments: 3, UnderReplicated: true, AtMin: true, WaitingFetch: 3})
 			yield(Hosted{Topic: "t", Partition: 1, LogStart: -1, LogEnd: -1, HighWatermark: -1, Bytes: -1, Offline: true})
+			yield(Hosted{Topic: "t", Partition: 2, LogStart: 0, LogEnd: 7, HighWatermark: 7, Bytes: 1, Follows: true, Lag: 12, FetchFails: true})
 		},
 		Groups: func(context.Context) []Group {
 			return []Group{{ID: "g", State: "Stable", Members: 2, Offsets: []GroupOffset{{"t", 0, 100}, {"t", 1, 7}}}}
@@ -79,6 +80,8 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 	m.Produced("t", 1000, 10)
 	m.Produced("u", 1, 1)
 	m.Fetched("t", 500)
+	m.Replicated("t", 300)
+	m.Followed(200)
 	m.ProduceFailed("t")
 	m.FetchFailed("t")
 	m.ConnOpened("PLAINTEXT")
@@ -87,6 +90,9 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 	m.DiskFull("/d", true)
 	m.DirFailed("/e")
 	m.Corruptions.Add(1)
+	m.Errors(int16(kmsg.CreateTopics), 36, 2)
+	m.Flushed(3 * time.Millisecond)
+	m.UncleanElections.Add(1)
 	m.Request(&wire.Timing{Key: int16(kmsg.Produce), Version: 9, Local: 2 * time.Millisecond, Remote: 8 * time.Millisecond, In: 1100, Out: 60})
 	m.Request(&wire.Timing{Key: int16(kmsg.Fetch), Version: 13, Local: time.Millisecond, In: 90, Out: 600})
 	return m, reg
@@ -99,6 +105,11 @@ func TestNamesAndValues(t *testing.T) {
 	lines := strings.Split(page, "\n")
 	for _, want := range []string{
 		"kafka_server_brokertopicmetrics_messagesin_total 11",
+		`kafka_network_requestmetrics_errors_total{error="TOPIC_ALREADY_EXISTS",request="CreateTopics"} 2`,
+		`kafka_log_log_numlogsegments{partition="0",topic="t"} 3`,
+		"kafka_log_logflushstats_logflushrateandtimems_count 1",
+		"kafka_controller_controllerstats_uncleanleaderelections_total 1",
+		"kafka_controller_kafkacontroller_lastcommittedrecordoffset 9",
 		`kafka_server_brokertopicmetrics_messagesin_total{topic="t"} 10`,
 		`kafka_server_brokertopicmetrics_bytesin_total{topic="t"} 1000`,
 		`kafka_server_brokertopicmetrics_bytesout_total{topic="t"} 500`,
@@ -106,7 +117,7 @@ func TestNamesAndValues(t *testing.T) {
 		`kafka_server_brokertopicmetrics_failedproducerequests_total{topic="t"} 1`,
 		`kafka_server_brokertopicmetrics_failedfetchrequests_total{topic="t"} 1`,
 		"kafka_server_replicamanager_leadercount 1",
-		"kafka_server_replicamanager_partitioncount 2",
+		"kafka_server_replicamanager_partitioncount 3",
 		"kafka_server_replicamanager_underreplicatedpartitions 1",
 		"kafka_server_replicamanager_underminisrpartitioncount 0",
 		"kafka_server_replicamanager_atminisrpartitioncount 1",
@@ -149,6 +160,11 @@ func TestNamesAndValues(t *testing.T) {
 		"gregor_storage_corruptions_total 1",
 		`gregor_storage_disk_full{dir="/d"} 1`,
 		"gregor_metrics_partitions_left_out 0",
+		"kafka_server_brokertopicmetrics_replicationbytesin_total 200",
+		"kafka_server_brokertopicmetrics_replicationbytesout_total 300",
+		`kafka_server_replicafetchermanager_maxlag{clientId="Replica"} 12`,
+		`kafka_server_replicafetchermanager_failedpartitionscount{clientId="Replica"} 1`,
+		`kafka_server_fetcherlagmetrics_consumerlag{clientId="Replica",partition="2",topic="t"} 12`,
 	} {
 		if !slices.Contains(lines, want) {
 			name, _, _ := strings.Cut(strings.Fields(want)[0], "{")
@@ -336,5 +352,20 @@ func TestReferencePageIsCurrent(t *testing.T) {
 	}
 	if !bytes.Equal(bytes.ReplaceAll(have, []byte("\r\n"), []byte("\n")), b.Bytes()) {
 		t.Error("docs/reference/metrics.md is not current: go generate ./internal/node/metrics")
+	}
+}
+
+func TestRate(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(0, 0)
+	r := rate{at: at}
+	for _, c := range []struct {
+		after time.Duration
+		count int64
+		want  float64
+	}{{10 * time.Second, 20, 2}, {40 * time.Second, 40, 1}, {50 * time.Second, 1000, 1}, {80 * time.Second, 1040, 25}} {
+		if got := r.read(at.Add(c.after), c.count); got != c.want {
+			t.Errorf("after %v: %v, want %v", c.after, got, c.want)
+		}
 	}
 }

@@ -148,9 +148,7 @@ func (m *Meeting) Run(ctx context.Context) (Outcome, error) {
 func (m *Meeting) round(ctx context.Context) (heard map[string]Greeting, missing map[string]error) {
 	var addrs []string
 	for _, s := range m.cfg.Seats {
-		if s.ID != m.cfg.Node {
-			addrs = append(addrs, s.Addr)
-		}
+		addrs = append(addrs, s.Addr) // the own one too: another may sit there
 	}
 	addrs = append(addrs, m.cfg.Others...)
 	slices.Sort(addrs)
@@ -264,6 +262,9 @@ func (m *Meeting) awaited(heard map[string]Greeting, missing map[string]error) (
 		}
 	}
 	for _, addr := range slices.Sorted(maps.Keys(missing)) {
+		if slices.ContainsFunc(m.cfg.Seats, func(s Seat) bool { return s.ID == m.cfg.Node && s.Addr == addr }) {
+			continue
+		}
 		why = append(why, fmt.Sprintf("%s: %v", addr, missing[addr]))
 	}
 	if len(why) == 0 {

@@ -167,7 +167,7 @@ func (o *Observer) leave() {
 // choose connects to the leader, or to the next source.
 func (o *Observer) choose() error {
 	addr := ""
-	if l := o.leader; l != nil && (l.ID != o.cfg.Node || l.Directory != o.cfg.Directory) {
+	if l := o.leader; l != nil && l.ID != o.cfg.Node {
 		a, err := o.cfg.Leader(*l)
 		if err == nil && (a != o.shunned || time.Now().After(o.until)) {
 			addr = a

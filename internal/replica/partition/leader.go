@@ -46,6 +46,8 @@ type ISRChange struct {
 	// Epochs stand beside ISR: the broker epoch under which each member last
 	// fetched, NoBroker where the leader has not heard of it, and for itself.
 	Epochs []int64
+	// Shrinks: it drops members; else it adds some.
+	Shrinks bool
 }
 
 // NoBroker is the broker epoch of a replica that is not alive, or not known.
@@ -318,6 +320,22 @@ func (l *Leader) LowWatermark(start int64) int64 {
 	return start
 }
 
+// Nearest is the in-sync replica, of those that ok names, that holds the
+// records from an offset on and is furthest; Nobody if there is none.
+func (l *Leader) Nearest(from int64, ok func(Replica) bool) Replica {
+	best, end := Nobody, Unknown
+	for i := range l.peers {
+		p := &l.peers[i]
+		if slices.Contains(l.state.ISR, p.id) && p.end >= from && p.start != Unknown && p.start <= from && p.end > end && ok(p.id) {
+			best, end = p.id, p.end
+		}
+	}
+	return best
+}
+
+// Nobody is no replica.
+const Nobody Replica = -1
+
 // Lag is by how many records r is behind the leader's end, Unknown if it has
 // not fetched.
 func (l *Leader) Lag(r Replica) int64 {
@@ -366,7 +384,7 @@ func (l *Leader) propose(isr []Replica) *ISRChange {
 			epochs[i] = p.life.Broker
 		}
 	}
-	l.proposed = &ISRChange{LeaderEpoch: l.state.LeaderEpoch, PartitionEpoch: l.state.PartitionEpoch, ISR: isr, Epochs: epochs}
+	l.proposed = &ISRChange{LeaderEpoch: l.state.LeaderEpoch, PartitionEpoch: l.state.PartitionEpoch, ISR: isr, Epochs: epochs, Shrinks: len(isr) < len(l.state.ISR)}
 	return l.proposed
 }
 

@@ -239,44 +239,52 @@ func (c *checker) start(p Partition, l *log, a *Assign, q *Poll, offset int64) {
 	c.skipped(p, l, q.Process, tried, offset)
 }
 
-// ends judges end offsets that somebody asked for: they stand above everything
-// that was acknowledged, read or answered before.
+// ends judges end offsets that somebody asked for: they stand above what the
+// same leader, or one before it, has shown to others.
+//
+// A leader that was deposed and has not heard of it yet answers from what it
+// knows, as Kafka's does; so what was seen of a later epoch says nothing about
+// its answer. Of an acknowledgement nobody knows the epoch: that such records
+// are there is what lost and unseen are about.
 func (c *checker) ends(p Partition, l *log) {
 	type mark struct {
 		at, offset int64
+		epoch      int32 // marks hold for leaders of this epoch and above
 		what       string
 	}
 	var marks []mark
-	for _, s := range l.sends {
-		if s.Outcome == Done {
-			marks = append(marks, mark{s.Ended, s.Offset + 1, fmt.Sprintf("%q was acknowledged at %d", s.Value, s.Offset)})
-		}
-	}
 	for _, q := range l.polls {
-		if len(q.Records) > 0 {
-			last := q.Records[len(q.Records)-1].Offset
-			marks = append(marks, mark{q.At, last + 1, fmt.Sprintf("reader %d got %d", q.Process, last)})
+		for i, r := range q.Records {
+			// The last of its epoch: whoever leads in a later one holds it.
+			if i == len(q.Records)-1 || q.Records[i+1].Epoch != r.Epoch {
+				marks = append(marks, mark{q.At, r.Offset + 1, r.Epoch + 1, fmt.Sprintf("reader %d got %d", q.Process, r.Offset)})
+			}
 		}
 	}
 	for _, e := range l.looks {
 		if e.Group == "" {
-			marks = append(marks, mark{e.Ended, e.Offset, fmt.Sprintf("the end was %d", e.Offset)})
+			marks = append(marks, mark{e.Ended, e.Offset, e.Epoch, fmt.Sprintf("the end was %d", e.Offset)})
 		}
 	}
 	slices.SortStableFunc(marks, func(a, b mark) int { return cmp.Compare(a.at, b.at) })
-	var high mark
+	high := map[int32]mark{} // the highest by epoch; there are few
 	for _, e := range l.looks {
 		if e.Group != "" {
 			continue
 		}
-		for len(marks) > 0 && marks[0].at < e.Began {
-			if marks[0].offset > high.offset {
-				high = marks[0]
+		for ; len(marks) > 0 && marks[0].at < e.Began; marks = marks[1:] {
+			if m := marks[0]; m.offset > high[m.epoch].offset {
+				high[m.epoch] = m
 			}
-			marks = marks[1:]
 		}
-		if e.Offset < high.offset {
-			c.report(FallenEnd, p, "the end is %d after %s", e.Offset, high.what)
+		var most mark
+		for epoch, m := range high {
+			if epoch <= e.Epoch && m.offset > most.offset {
+				most = m
+			}
+		}
+		if e.Offset < most.offset {
+			c.report(FallenEnd, p, "the end is %d in epoch %d after %s", e.Offset, e.Epoch, most.what)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func (s *script) unknown(value string) *script {
 func (s *script) poll(process int, records ...any) *script {
 	var rs []Record
 	for i := 0; i < len(records); i += 2 {
-		rs = append(rs, Record{int64(records[i].(int)), records[i+1].(string)})
+		rs = append(rs, Record{Offset: int64(records[i].(int)), Value: records[i+1].(string)})
 	}
 	s.r.Poll(process, p0, rs)
 	return s
@@ -53,8 +53,10 @@ func (s *script) commit(offset int64, o Outcome) *script {
 	return s
 }
 
-func (s *script) look(group string, offset int64) *script {
-	s.r.Look(group, p0)(offset)
+func (s *script) look(group string, offset int64) *script { return s.lookIn(1, group, offset) }
+
+func (s *script) lookIn(epoch int32, group string, offset int64) *script {
+	s.r.Look(group, p0)(offset, epoch)
 	return s
 }
 
@@ -98,10 +100,12 @@ func TestCheck(t *testing.T) {
 			new(script).sent(1, "a", 0).sent(1, "b", 1).poll(8, 0, "a", 1, "b").assign(8, "").poll(8, 0, "a"), nil,
 		},
 
-		"end":               {new(script).sent(1, "a", 0).look("", 1).poll(9, 0, "a").look("", 1), nil},
-		"end below an ack":  {new(script).sent(1, "a", 0).look("", 0).poll(9, 0, "a"), []Kind{FallenEnd}},
-		"end below a poll":  {new(script).unknown("a").poll(9, 0, "a").look("", 0), []Kind{FallenEnd}},
-		"end below another": {new(script).look("", 7).look("", 6), []Kind{FallenEnd}},
+		"end":                                  {new(script).sent(1, "a", 0).look("", 1).poll(9, 0, "a").look("", 1), nil},
+		"end below a poll":                     {new(script).unknown("a").poll(9, 0, "a").look("", 0), []Kind{FallenEnd}}, // of epoch 0
+		"end of a deposed leader below a poll": {new(script).unknown("a").poll(9, 0, "a").lookIn(0, "", 0), nil},
+		"end below another":                    {new(script).look("", 7).look("", 6), []Kind{FallenEnd}},
+		"end below an earlier leader's":        {new(script).lookIn(1, "", 7).lookIn(2, "", 6), []Kind{FallenEnd}},
+		"end of a deposed leader":              {new(script).lookIn(2, "", 7).lookIn(1, "", 6), nil},
 
 		"commit":            {new(script).commit(5, Done).look("g", 5).commit(7, Unknown).look("g", 5), nil},
 		"commit lost":       {new(script).commit(5, Done).look("g", 4), []Kind{LostCommit}},
@@ -184,15 +188,15 @@ func sound(random *rand.Rand) (*Recorder, []string) {
 			who := random.IntN(len(at))
 			var rs []Record
 			for n := random.IntN(5); n > 0 && at[who] < int64(len(log)); n-- {
-				rs = append(rs, Record{at[who], log[at[who]]})
+				rs = append(rs, Record{Offset: at[who], Value: log[at[who]]})
 				at[who]++
 			}
 			r.Poll(who, p0, rs)
 		case 6:
-			r.Look("", p0)(int64(len(log)))
+			r.Look("", p0)(int64(len(log)), 1)
 		case 7:
 			r.Commit("g", p0, group)(Done)
-			r.Look("g", p0)(group)
+			r.Look("g", p0)(group, 0)
 			group++
 		}
 	}
@@ -201,7 +205,7 @@ func sound(random *rand.Rand) (*Recorder, []string) {
 	}
 	var rest []Record
 	for o, v := range log {
-		rest = append(rest, Record{int64(o), v})
+		rest = append(rest, Record{Offset: int64(o), Value: v})
 	}
 	r.Poll(99, p0, rest)
 	return &r, log

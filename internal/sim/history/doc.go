@@ -15,7 +15,7 @@
 //	nonmonotonic poll   a reader got an offset that it had passed
 //	nonmonotonic send   a producer's later record at the smaller offset
 //	overtaken       a record sent after another was acknowledged stands before it
-//	fallen end      an end offset at or below what was acknowledged or read before
+//	fallen end      an end offset below what that leader, or one before it, had shown
 //	lost commit     a group stands before an offset whose commit was acknowledged
 //
 // Record values are unique within a history; that is how records are told

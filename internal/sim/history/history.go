@@ -36,6 +36,7 @@ type Send struct {
 type Record struct {
 	Offset int64
 	Value  string
+	Epoch  int32 // the leader epoch in which it was written
 }
 
 // Poll is what one poll of a reader gave of one partition.
@@ -70,6 +71,7 @@ type Look struct {
 	Group        string
 	Partition    Partition
 	Offset       int64
+	Epoch        int32 // of the leader that answered with an end offset
 	Began, Ended int64
 }
 

@@ -61,14 +61,14 @@ func (r *Recorder) Commit(group string, p Partition, offset int64) (answer func(
 
 // Look notes that a position is about to be asked for, and the result what was
 // answered; a request without an answer is not called back.
-func (r *Recorder) Look(group string, p Partition) (answer func(offset int64)) {
+func (r *Recorder) Look(group string, p Partition) (answer func(offset int64, epoch int32)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	began := r.tick()
-	return func(offset int64) {
+	return func(offset int64, epoch int32) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.h.Looks = append(r.h.Looks, Look{Group: group, Partition: p, Offset: offset, Began: began, Ended: r.tick()})
+		r.h.Looks = append(r.h.Looks, Look{Group: group, Partition: p, Offset: offset, Epoch: epoch, Began: began, Ended: r.tick()})
 	}
 }
 

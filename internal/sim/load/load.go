@@ -160,7 +160,7 @@ func (w *Load) polled(reader int, p kgo.FetchTopicPartition) {
 	}
 	var rs []history.Record
 	for _, r := range p.Records {
-		rs = append(rs, history.Record{Offset: r.Offset, Value: string(r.Value)})
+		rs = append(rs, history.Record{Offset: r.Offset, Value: string(r.Value), Epoch: r.LeaderEpoch})
 	}
 	w.history.Poll(reader, history.Partition{Topic: p.Topic, Index: p.Partition}, rs)
 }
@@ -201,7 +201,7 @@ func (w *Load) watch(ctx context.Context) {
 func (w *Load) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	ends, commits := map[history.Partition]func(int64){}, map[history.Partition]func(int64){}
+	ends, commits := map[history.Partition]func(int64, int32){}, map[history.Partition]func(int64, int32){}
 	for i := range w.c.Partitions {
 		p := history.Partition{Topic: w.c.Topic, Index: i}
 		ends[p], commits[p] = w.history.Look("", p), w.history.Look(group, p)
@@ -210,14 +210,14 @@ func (w *Load) look(ctx context.Context) {
 	if err == nil || errors.As(err, new(*kadm.ShardErrors)) {
 		listed.Each(func(o kadm.ListedOffset) {
 			if o.Err == nil {
-				ends[history.Partition{Topic: o.Topic, Index: o.Partition}](o.Offset)
+				ends[history.Partition{Topic: o.Topic, Index: o.Partition}](o.Offset, o.LeaderEpoch)
 			}
 		})
 	}
 	if fetched, err := w.admin.FetchOffsets(ctx, group); err == nil {
 		fetched.Each(func(o kadm.OffsetResponse) {
 			if o.Err == nil {
-				commits[history.Partition{Topic: o.Topic, Index: o.Partition}](o.At)
+				commits[history.Partition{Topic: o.Topic, Index: o.Partition}](o.At, 0)
 			}
 		})
 	}
@@ -253,12 +253,9 @@ func (w *Load) Abandon() {
 func (w *Load) readAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ends, err := w.admin.ListEndOffsets(ctx, w.c.Topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := w.ends(ctx)
 	if err != nil {
-		w.fail("end offsets after the last fault: %v", err)
+		w.fail("no end offsets %v after the last fault: %v", patience, err)
 		return
 	}
 	missing := map[int32]int64{}
@@ -283,6 +280,22 @@ func (w *Load) readAll() {
 				delete(missing, p.Partition)
 			}
 		})
+	}
+}
+
+// ends asks until every partition answers.
+func (w *Load) ends(ctx context.Context) (kadm.ListedOffsets, error) {
+	for {
+		ask, cancel := context.WithTimeout(ctx, 10*time.Second)
+		ends, err := w.admin.ListEndOffsets(ask, w.c.Topic)
+		cancel()
+		if err == nil {
+			err = ends.Error()
+		}
+		if err == nil || ctx.Err() != nil {
+			return ends, err
+		}
+		pause(ctx, 100*time.Millisecond)
 	}
 }
 

@@ -3,6 +3,7 @@
 package vnet
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -106,6 +107,9 @@ func (c *conn) finish() {
 }
 
 func (c *conn) fail(op string, err error) error {
+	if errors.Is(err, syscall.ECONNRESET) {
+		err = os.NewSyscallError(op, err) // as package net has it: clients look for that
+	}
 	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
 }
 

@@ -11,8 +11,10 @@ import (
 
 // Zeroes ahead of the end. A sync of a file that has grown, or has got new
 // blocks, costs a commit of the file system's journal; a sync of bytes that
-// were written over costs none. So the active segment of a log that is synced
-// often is kept longer than its content, by zeroes that were written:
+// were written over costs none. And pages that are made for a large write are
+// made in large pieces, which costs half of what it does for small ones. So the
+// active segment of a log that is synced often, or gets small appends, is kept
+// longer than its content, by zeroes that were written:
 //
 //	+---------------------------+---------------------+
 //	| batches                   | zeroes              |
@@ -27,23 +29,33 @@ import (
 // beyond which it must not be for that.
 type Ahead struct{ Bytes, Limit int64 }
 
-var zeroes [64 << 10]byte
+const (
+	zeroPiece = 256 << 10 // written at a time
+	leastZero = 16 << 10  // a short log gets about as many as it has bytes, but so many
+)
 
-// zeroAhead writes zeroes behind end when the file ends before that. No room
-// for them is no error. wmu is held.
-func (s *Segment) zeroAhead(h vfs.File, end int64, ahead Ahead) error {
-	if ahead.Bytes <= 0 || end < s.zeroed {
+var zeroes [zeroPiece]byte
+
+// zeroAhead makes the file reach beyond end, which an append at pos is about to
+// bring. No room for zeroes is no error. wmu is held.
+func (s *Segment) zeroAhead(h vfs.File, pos, end int64, ahead Ahead) error {
+	if ahead.Bytes <= 0 || end <= s.zeroed {
 		return nil
 	}
-	upTo := min(end-end%ahead.Bytes+ahead.Bytes, ahead.Limit)
+	n := ahead.Bytes
+	for n > leastZero && n > pos {
+		n /= 2
+	}
+	upTo := min(end-end%n+n, ahead.Limit)
 	if upTo <= end {
 		return nil
 	}
+	at := max(pos, s.zeroed)
 	s.zeroed = upTo // whatever comes of it
-	for at := end; at < upTo; {
-		n := min(upTo-at, int64(len(zeroes)))
+	for at < upTo {
+		n := min(upTo-at, zeroPiece)
 		if _, err := h.WriteAt(zeroes[:n], at); vfs.IsNoSpace(err) {
-			if err = h.Truncate(end); err == nil {
+			if err = h.Truncate(pos); err == nil {
 				s.zeroed = 0
 			}
 			return err

@@ -182,12 +182,19 @@ func (f *Files) Forget(path string) {
 	}
 }
 
-// ForgetIn is Forget for all files of a directory.
+// ForgetIn is Forget for all files of a directory. It looks at every open
+// file, so that nothing is kept by directory.
 func (f *Files) ForgetIn(dir string) {
-	for p := range f.Paths() {
-		if filepath.Dir(p) == dir {
-			f.Forget(p)
+	var in []string
+	f.mu.Lock()
+	for p := range f.open {
+		if len(p) > len(dir) && p[:len(dir)] == dir && filepath.Dir(p) == dir {
+			in = append(in, p)
 		}
+	}
+	f.mu.Unlock()
+	for _, p := range in {
+		f.Forget(p)
 	}
 }
 

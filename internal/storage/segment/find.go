@@ -125,12 +125,9 @@ func (s *Segment) check(h vfs.File, from, upTo int64) (at int64, bad string, err
 			if last = v.NextOffset(); last > next {
 				return errOffsetTooFar
 			}
-			return nil
+			return s.doubt(v)
 		})
-		if errors.Is(err, errOffsetTooFar) {
-			return end, err.Error(), nil
-		}
-		if err != nil || reason != "" {
+		if reason, err = asReason(reason, err); err != nil || reason != "" {
 			return end, reason, err
 		}
 		// The base offset is not covered by the checksum: the next batch must
@@ -355,7 +352,8 @@ type Recovered struct {
 // timestamp anew, and visits each batch in order. Bad bytes where offsets
 // below durable should be are noted as damage and stepped over; the first bad
 // byte above ends the walk. until is where the next segment begins, MaxInt64
-// when there is none.
+// when there is none. Doubt is not asked: what the log knows comes from visits.
+// Rebuild asks it.
 func (s *Segment) Recover(durable, until int64, visit func(pos int64, v batch.View) error) (Recovered, error) {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
@@ -396,6 +394,11 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable, kept int64, 
 				gap && s.cfg.Dense && p+int64(v.Size()) >= content {
 				return errOffsetTooFar
 			}
+			if visit == nil {
+				if err := s.doubt(v); err != nil {
+					return err
+				}
+			}
 			if ts := v.MaxTimestamp(); ts > latest.Timestamp {
 				latest = index.TimeEntry{Timestamp: ts, Offset: v.LastOffset()}
 			}
@@ -414,10 +417,7 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable, kept int64, 
 			}
 			return visit(p, v)
 		})
-		if errors.Is(err, errOffsetTooFar) {
-			reason, err = errOffsetTooFar.Error(), nil
-		}
-		if err != nil {
+		if reason, err = asReason(reason, err); err != nil {
 			return r, err
 		}
 		if end > pos {
@@ -770,13 +770,16 @@ func (s *Segment) Scrub(pos, budget int64) (int64, error) {
 	}
 	end := pos
 	_, reason, err := Walk(h, pos, size, s.base, true, func(p int64, v batch.View) error {
+		if err := s.doubt(v); err != nil {
+			return err
+		}
 		end = p + int64(v.Size())
 		if end-pos >= budget {
 			return errStop
 		}
 		return nil
 	})
-	if err != nil {
+	if reason, err = asReason(reason, err); err != nil {
 		return pos, err
 	}
 	if reason != "" {

@@ -82,6 +82,33 @@ type Config struct {
 	// Dense: offsets follow one another without gaps, as far as is known (the
 	// log is not compacted). A last batch behind a gap is not believed then.
 	Dense bool
+	// Doubt says what is wrong with a batch whose checksum is right, "" when
+	// nothing is: the log's view of what the checksum does not cover. Nil: none.
+	Doubt func(v batch.View) string
+}
+
+// doubtError ends a walk at a batch that Config.Doubt does not believe.
+type doubtError struct{ reason string }
+
+func (e *doubtError) Error() string { return e.reason }
+
+func (s *Segment) doubt(v batch.View) error {
+	if s.cfg.Doubt == nil {
+		return nil
+	}
+	if reason := s.cfg.Doubt(v); reason != "" {
+		return &doubtError{reason}
+	}
+	return nil
+}
+
+// asReason takes errors of visitors that are about a batch for reasons.
+func asReason(reason string, err error) (string, error) {
+	var d *doubtError
+	if errors.As(err, &d) || errors.Is(err, errOffsetTooFar) {
+		return err.Error(), nil
+	}
+	return reason, err
 }
 
 type span struct{ from, upTo int64 }
@@ -309,10 +336,10 @@ func (s *Segment) Append(h vfs.File, b []byte, vs []batch.View, ahead Ahead) err
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
 	pos, _ := s.Tail()
-	if _, err := h.WriteAt(b, pos); err != nil {
+	if err := s.zeroAhead(h, pos, pos+int64(len(b)), ahead); err != nil {
 		return err
 	}
-	if err := s.zeroAhead(h, pos+int64(len(b)), ahead); err != nil {
+	if _, err := h.WriteAt(b, pos); err != nil {
 		return err
 	}
 	offsets, times := s.offsets.Load(), s.times.Load()

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"gregor/internal/api"
+	"gregor/internal/batch"
+	"gregor/internal/meta"
+	"gregor/internal/replica"
+	"gregor/internal/replica/link"
+	"gregor/internal/replica/partition"
+	"gregor/internal/storage"
+	"gregor/internal/vfs"
+	"gregor/internal/wire"
+	"gregor/internal/wire/peer"
+)
+
+// pair is some tables that replicate over sockets, by the real requests, and a
+// controller that commits at once what it is asked. Everything between is what
+// a node has; what a node has around it is not.
+type pair struct {
+	t       testing.TB
+	topics  map[string]*replica.TopicConfig
+	tables  []*replica.Table
+	images  []*atomic.Pointer[meta.Image]
+	fetches []*api.Fetch
+	addrs   []string
+	ends    []func()
+
+	mu  sync.Mutex
+	img *meta.Image
+	ask chan func()
+	end chan struct{}
+}
+
+// isrOf is the controller as one of the tables sees it.
+type isrOf struct {
+	*pair
+	i int
+}
+
+func (o isrOf) RaiseEpoch([16]byte, int32, int32) {}
+
+func (o isrOf) ChangeISR(topic [16]byte, index int32, c *partition.ISRChange) {
+	o.ask <- func() {
+		p := *o.img.TopicByID(topic).Partition(index)
+		if p.LeaderEpoch != c.LeaderEpoch || p.PartitionEpoch != c.PartitionEpoch {
+			o.tables[o.i].Refused(topic, index, c)
+			return
+		}
+		p.ISR = nil
+		for _, r := range c.ISR {
+			p.ISR = append(p.ISR, int32(r))
+		}
+		p.PartitionEpoch++
+		o.apply(meta.PartitionRecord{Topic: topic, Index: index, Partition: p})
+	}
+}
+
+func newPair(t testing.TB, n int, disk func(i int) (vfs.FS, string)) *pair {
+	t.Helper()
+	p := &pair{t: t, topics: map[string]*replica.TopicConfig{}, img: meta.Empty(), ask: make(chan func(), 10_000), end: make(chan struct{})}
+	go func() {
+		defer close(p.end)
+		for f := range p.ask {
+			f()
+		}
+	}()
+	p.addrs = make([]string, n)
+	var brokers []meta.Record
+	for i := range n {
+		table := replica.NewTable(replica.Config{
+			NodeID: int32(i), Controller: isrOf{p, i},
+			Topic: func(_ *meta.Image, name string) *replica.TopicConfig { return p.topics[name] },
+			Fetch: replica.FetchConfig{Source: func(leader int32, _ int) replica.Source {
+				return link.New(peer.Config{}, int32(i), func() (string, error) { return p.addrs[leader], nil })
+			}},
+		})
+		fs, root := disk(i)
+		d, err := storage.OpenDir(storage.DirConfig{FS: fs, Path: root, Events: table.Events(), NodeID: int32(i), RetentionInterval: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.AddDir(d)
+		img := &atomic.Pointer[meta.Image]{}
+		img.Store(meta.Empty())
+		f := api.NewFetch(api.FetchConfig{Partitions: hosted{table, img}, Flushed: table})
+		routes, err := api.New(api.Config{}, f.Routes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.addrs[i] = l.Addr().String()
+		s := wire.NewServer(wire.Config{Handler: routes, Kind: routes.Kind})
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(l, "INTERNAL") }()
+		p.tables, p.images, p.fetches = append(p.tables, table), append(p.images, img), append(p.fetches, f)
+		brokers = append(brokers, meta.BrokerRecord{Broker: meta.Broker{ID: int32(i), Epoch: int64(i + 10), Rack: fmt.Sprint("rack", i)}})
+		p.ends = append(p.ends, func() {
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			_ = s.Close(ctx) // in flight is nothing that matters
+			<-served
+			table.Close()
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	p.commit(brokers...)
+	for i, table := range p.tables {
+		table.Strays(p.img)
+		table.Registered(int64(i + 10))
+	}
+	return p
+}
+
+func inMemory(int) (vfs.FS, string) { return vfs.NewMem(), "/d" }
+
+func (p *pair) close() {
+	for _, end := range p.ends {
+		end()
+	}
+	close(p.ask)
+	<-p.end
+}
+
+func (p *pair) commit(rs ...meta.Record) {
+	done := make(chan struct{})
+	p.ask <- func() { p.apply(rs...); close(done) }
+	<-done
+}
+
+func (p *pair) apply(rs ...meta.Record) {
+	img, d, err := p.img.With(rs)
+	if err != nil {
+		p.t.Error(err)
+		return
+	}
+	p.mu.Lock()
+	p.img = img
+	p.mu.Unlock()
+	for i, table := range p.tables {
+		if err := table.Apply(d); err != nil {
+			p.t.Error(err)
+		}
+		p.images[i].Store(img)
+	}
+}
+
+func (p *pair) topic(id byte, name string, partitions int, change func(*replica.TopicConfig)) {
+	c := &replica.TopicConfig{MaxMessageBytes: 2 << 20, MinISR: 2, Rules: batch.Rules{BeforeMax: math.MaxInt64, AfterMax: 3_600_000}, Log: storage.LogConfig{Delete: true, Durable: true}}
+	if change != nil {
+		change(c)
+	}
+	p.topics = maps.Clone(p.topics)
+	p.topics[name] = c
+	var ids []int32
+	for i := range p.tables {
+		ids = append(ids, int32(i))
+	}
+	rs := []meta.Record{meta.TopicRecord{Name: name, ID: meta.UUID{id}}}
+	for i := range partitions {
+		leader := i % len(ids)
+		rs = append(rs, meta.PartitionRecord{Topic: meta.UUID{id}, Index: int32(i), Partition: meta.Partition{
+			Replicas: slices.Concat(ids[leader:], ids[:leader]), Dirs: make([]meta.UUID, len(ids)), ISR: ids, Leader: int32(leader),
+		}})
+	}
+	p.commit(rs...)
+}
+
+func (p *pair) until(what string, ok func() bool) {
+	p.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%s did not come to be", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func someRecords(t testing.TB, n, size int) []byte {
+	t.Helper()
+	b := batch.NewBuilder(batch.None)
+	for range n {
+		b.Append(time.Now().UnixMilli(), nil, make([]byte, size))
+	}
+	v, err := b.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(v)
+}
+
+func (p *pair) produce(part *replica.Partition, records []byte) error {
+	r, err := part.Append(records, -1, replica.AppendOptions{ExpectedEpoch: replica.NoEpoch})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(p.t.Context(), 20*time.Second)
+	defer cancel()
+	return part.Wait(ctx, r.LastOffset+1, r.LeaderEpoch)
+}
+
+// Partitions replicate over real requests: sessions, tags, news of flushes.
+func TestReplicationOverTheWire(t *testing.T) {
+	t.Parallel()
+	for _, durable := range []bool{true, false} {
+		t.Run(fmt.Sprintf("durable=%v", durable), func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, 3, inMemory)
+			defer p.close()
+			p.topic(1, "t", 6, func(c *replica.TopicConfig) { c.Log.Durable = durable })
+			var work sync.WaitGroup
+			for i := range int32(6) {
+				work.Go(func() {
+					part := p.tables[i%3].Named("t", i)
+					for range 40 {
+						if err := p.produce(part, someRecords(t, 5, 100)); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			work.Wait()
+			for i := range int32(6) {
+				for _, table := range p.tables {
+					part := table.Named("t", i)
+					p.until("the high watermark everywhere", func() bool { return part.HighWatermark() == 200 && part.LogEnd() == 200 })
+				}
+			}
+		})
+	}
+}
+
+// A topic that comes while fetches are parked is fetched at once: acks=all does
+// not wait for replica.fetch.wait.max.ms.
+func TestParkedFetchesAreLetGo(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 2, inMemory)
+	defer p.close()
+	p.topic(1, "first", 2, nil)
+	if err := p.produce(p.tables[0].Named("first", 0), someRecords(t, 1, 10)); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	const topics = 20
+	for i := range topics {
+		name := fmt.Sprint("t", i)
+		p.topic(byte(10+i), name, 1, nil)
+		if err := p.produce(p.tables[0].Named(name, 0), someRecords(t, 1, 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// 20 waits of half a second would be ten; this is no figure but a bound
+	// that only waiting passes.
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("%d topics took %v", topics, took)
+	}
+}
+
+// Replicas that may not fetch are refused.
+func TestStrangersDoNotReplicate(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 2, inMemory)
+	defer p.close()
+	p.topic(1, "t", 1, func(c *replica.TopicConfig) { c.MinISR = 1 })
+	if err := p.produce(p.tables[0].Named("t", 0), someRecords(t, 1, 10)); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(node int32, epoch int64) int16 {
+		l := link.New(peer.Config{}, node, func() (string, error) { return p.addrs[0], nil })
+		defer l.Close()
+		a, err := l.Fetch(t.Context(), &replica.FetchRequest{BrokerEpoch: epoch, MinBytes: 1, MaxBytes: 1 << 20, Partitions: []replica.FetchPartition{
+			{PartitionID: replica.PartitionID{Topic: meta.UUID{1}}, LastEpoch: -1, MaxBytes: 1 << 20, Cut: 1 << 40},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Release()
+		if len(a.Partitions) != 1 {
+			t.Fatalf("%+v", a)
+		}
+		return a.Partitions[0].Code
+	}
+	if got := ask(7, 10); got != kerr.NotLeaderForPartition.Code {
+		t.Errorf("a broker that is no replica: %v", kerr.ErrorForCode(got))
+	}
+	if got := ask(1, 9); got != kerr.NotLeaderForPartition.Code {
+		t.Errorf("an older incarnation of a replica: %v", kerr.ErrorForCode(got))
+	}
+	if got := ask(1, 11); got != 0 {
+		t.Errorf("the replica itself: %v", kerr.ErrorForCode(got))
+	}
+}
+
+// Consumers read from followers, up to their high watermark, and are sent to
+// the replica of their rack.
+func TestFollowersServeConsumers(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 2, inMemory)
+	defer p.close()
+	p.topic(1, "t", 1, nil)
+	if err := p.produce(p.tables[0].Named("t", 0), someRecords(t, 3, 10)); err != nil {
+		t.Fatal(err)
+	}
+	follower := p.tables[1].Named("t", 0)
+	p.until("the follower's high watermark", func() bool { return follower.HighWatermark() == 3 })
+	q := replica.ReadRequest{MaxBytes: 1 << 20, MinOne: true, CurrentLeaderEpoch: replica.NoEpoch, LastFetchedEpoch: replica.NoEpoch}
+	if _, err := follower.Read(q); !errors.Is(err, kerr.NotLeaderForPartition) {
+		t.Errorf("an old consumer at a follower: %v", err)
+	}
+	q.AnyReplica = true
+	got, err := follower.Read(q)
+	if err != nil || got.Slice.N == 0 || got.Slice.Next != 3 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got.Slice.Release != nil {
+		got.Slice.Release()
+	}
+}
+
+// BenchmarkReplicated is the way of acks=all records through three tables, disks
+// and sockets of this machine: what a produce costs all brokers together but for
+// its own request.
+func BenchmarkReplicated(b *testing.B) {
+	for _, c := range []struct {
+		name       string
+		size       int
+		durable    bool
+		partitions int
+	}{{"16KB/page-cache", 16 << 10, false, 12}, {"16KB/durable", 16 << 10, true, 12}, {"1MB/page-cache", 1 << 20, false, 6}} {
+		b.Run(c.name, func(b *testing.B) {
+			p := newPair(b, 3, func(int) (vfs.FS, string) { return vfs.OS(), b.TempDir() })
+			p.topic(1, "t", c.partitions, func(x *replica.TopicConfig) {
+				x.Log = storage.LogConfig{Delete: true, Durable: c.durable, SegmentBytes: 256 << 20, RetentionBytes: 256 << 20}
+			})
+			fresh := someRecords(b, 1, c.size)
+			b.SetBytes(int64(len(fresh)))
+			before := cpuTime()
+			b.ResetTimer()
+			var work sync.WaitGroup
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			for i := range c.partitions * 4 {
+				work.Go(func() {
+					part := p.tables[i%c.partitions%3].Named("t", int32(i%c.partitions))
+					buf := make([]byte, len(fresh))
+					for left.Add(-1) >= 0 {
+						copy(buf, fresh)
+						if err := p.produce(part, buf); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			work.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(cpuTime()-before)/1e9/(float64(b.N)*float64(len(fresh))/1e9), "cpu-s/GB")
+			p.close()
+		})
+	}
+}

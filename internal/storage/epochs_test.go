@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"fmt"
+	"testing"
+
+	"gregor/internal/batch"
+	"gregor/internal/storage/epoch"
+)
+
+// TestEpochVotes: one batch for each number, at offsets 0, 1, 2 ...; which of
+// them count, and the list that follows.
+func TestEpochVotes(t *testing.T) {
+	t.Parallel()
+	list := func(es ...int64) (out []epoch.Entry) {
+		for i := 0; i < len(es); i += 2 {
+			out = append(out, epoch.Entry{Epoch: int32(es[i]), Start: es[i+1]})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name    string
+		epochs  []int32
+		listed  []epoch.Entry
+		proven  bool
+		durable int64
+		bad     []int64
+		want    []epoch.Entry
+	}{
+		{name: "all of one", epochs: []int32{3, 3, 3}, want: list(3, 0)},
+		{name: "rising", epochs: []int32{1, 1, 2, 5, 5}, want: list(1, 0, 2, 2, 5, 3)},
+		{name: "one too high", epochs: []int32{1, 1, 9, 1, 2}, bad: []int64{2}, want: list(1, 0, 2, 4)},
+		{name: "one too low", epochs: []int32{4, 4, 0, 4, 4}, bad: []int64{2}, want: list(4, 0)},
+		{name: "the first too high", epochs: []int32{9, 1, 1}, bad: []int64{0}, want: list(1, 0)},
+		{name: "negative", epochs: []int32{-1 << 31, 1, 1}, bad: []int64{0}, want: list(1, 0)},
+		{name: "the last too high: nobody knows", epochs: []int32{1, 1, 9}, want: list(1, 0, 9, 2)},
+		{name: "the last too high: it is known", epochs: []int32{1, 1, 9}, listed: list(1, 0), proven: true, durable: 3, bad: []int64{2}, want: list(1, 0)},
+		{name: "a new epoch, not durable yet", epochs: []int32{1, 1, 9}, listed: list(1, 0), proven: true, durable: 2, want: list(1, 0, 9, 2)},
+		{name: "the first of an epoch, as one before", epochs: []int32{4, 4, 4, 5}, listed: list(4, 0, 5, 2), proven: true, durable: 4, bad: []int64{2}, want: list(4, 0, 5, 3)},
+		{name: "the last of an epoch, as one after", epochs: []int32{4, 5, 5, 5}, listed: list(4, 0, 5, 2), proven: true, durable: 4, bad: []int64{1}, want: list(4, 0, 5, 2)},
+		{name: "a list that is not proven", epochs: []int32{4, 5, 5, 5}, listed: list(4, 0, 5, 2), durable: 4, want: list(4, 0, 5, 1)},
+		{name: "below the list", epochs: []int32{0, 3, 3}, listed: list(3, 1), proven: true, durable: 3, want: list(0, 0, 3, 1)},
+	} {
+		votes := &epochVotes{listed: c.listed, proven: c.proven}
+		for i, e := range c.epochs {
+			v := make(batch.View, batch.HeaderSize)
+			v.SetBaseOffset(int64(i))
+			v.SetLeaderEpoch(e)
+			votes.add(v)
+		}
+		if got := votes.settle(c.durable); got != (len(c.bad) > 0) {
+			t.Errorf("%s: outvoted %v", c.name, got)
+		}
+		var bad []int64
+		for _, r := range votes.runs {
+			if r.bad {
+				bad = append(bad, r.start)
+			}
+		}
+		if fmt.Sprint(bad) != fmt.Sprint(c.bad) || fmt.Sprint(votes.entries()) != fmt.Sprint(c.want) {
+			t.Errorf("%s: bad %v, want %v; entries %v, want %v", c.name, bad, c.bad, votes.entries(), c.want)
+		}
+	}
+}
