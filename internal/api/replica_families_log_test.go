@@ -36,6 +36,7 @@ type quiet struct{}
 
 func (quiet) RaiseEpoch([16]byte, int32, int32)               {}
 func (quiet) ChangeISR([16]byte, int32, *partition.ISRChange) {}
+func (quiet) LeaveSeats([16]byte, int32, int32)               {}
 func (s *servedLogs) Find(t string, i int32) (*replica.Partition, error) {
 	if p := s.table.Named(t, i); p != nil {
 		return p, nil

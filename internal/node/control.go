@@ -250,6 +250,11 @@ func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
 	}
 }
 
+// LeaveSeats meets replica.Controller.
+func (r *epochRaiser) LeaveSeats(topic [16]byte, index, epoch int32) {
+	r.isr.leave(plan.SeatLoss{Topic: topic, Partition: index, LeaderEpoch: epoch})
+}
+
 // ChangeISR meets replica.Controller.
 func (r *epochRaiser) ChangeISR(topic [16]byte, index int32, c *partition.ISRChange) {
 	r.isr.propose(topic, index, c)

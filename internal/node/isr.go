@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ import (
 // isrController decides on in-sync sets; *uplink.Uplink meets it.
 type isrController interface {
 	AlterPartition(ctx context.Context, asked []plan.ISRProposal) ([]plan.ISRResult, error)
+	LeaveSeats(ctx context.Context, asked []plan.SeatLoss) error
 }
 
 // isrProposals carries leaders' proposals to the controller, all that have
@@ -34,6 +36,7 @@ type isrProposals struct {
 
 	mu    sync.Mutex
 	asked map[isrPlace]*partition.ISRChange
+	left  map[plan.SeatLoss]bool
 	wake  chan struct{} // capacity 1
 
 	ctx    context.Context
@@ -48,13 +51,25 @@ type isrPlace struct {
 
 func newISRProposals(self int32, m *metrics.Metrics, log *slog.Logger) *isrProposals {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &isrProposals{self: self, metrics: m, log: log, asked: map[isrPlace]*partition.ISRChange{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+	return &isrProposals{self: self, metrics: m, log: log, asked: map[isrPlace]*partition.ISRChange{}, left: map[plan.SeatLoss]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
 }
 
 // propose takes a proposal; a newer one of the same partition replaces it.
 func (q *isrProposals) propose(topic [16]byte, index int32, c *partition.ISRChange) {
 	q.mu.Lock()
 	q.asked[isrPlace{topic, index}] = c
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// leave takes word of a seat to be given up. It is asked once: the table says it
+// again while that holds.
+func (q *isrProposals) leave(s plan.SeatLoss) {
+	q.mu.Lock()
+	q.left[s] = true
 	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
@@ -100,7 +115,17 @@ func (q *isrProposals) round(c isrController, t *replica.Table) bool {
 	q.mu.Lock()
 	changes := q.asked
 	q.asked = map[isrPlace]*partition.ISRChange{}
+	left := slices.SortedFunc(maps.Keys(q.left), func(a, b plan.SeatLoss) int {
+		return cmp.Or(slices.Compare(a.Topic[:], b.Topic[:]), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.LeaderEpoch, b.LeaderEpoch))
+	})
+	clear(q.left)
 	q.mu.Unlock()
+	if len(left) > 0 {
+		q.log.Warn("replicas give up their seats: their logs are damaged, or their disk does not answer", "partitions", len(left))
+		if err := c.LeaveSeats(q.ctx, left); err != nil {
+			q.log.Warn("the controller did not take the seats back; it is asked again", "error", err)
+		}
+	}
 	if len(changes) == 0 {
 		return true
 	}

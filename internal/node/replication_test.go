@@ -54,6 +54,7 @@ type isrOf struct {
 }
 
 func (o isrOf) RaiseEpoch([16]byte, int32, int32) {}
+func (o isrOf) LeaveSeats([16]byte, int32, int32) {}
 
 func (o isrOf) ChangeISR(topic [16]byte, index int32, c *partition.ISRChange) {
 	o.ask <- func() {

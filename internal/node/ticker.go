@@ -19,10 +19,14 @@ func startTicker(n *Node) *ticker {
 	t.wg.Go(func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
+		disks := time.NewTicker(time.Second)
+		defer disks.Stop()
 		for {
 			select {
 			case now := <-tick.C:
 				n.table.Tick(now)
+			case now := <-disks.C:
+				n.table.CheckDisks(now)
 			case <-t.stop:
 				return
 			}

@@ -202,6 +202,23 @@ func (m *member) RaiseEpoch(topic [16]byte, index, epoch int32) {
 	}
 }
 
+func (m *member) LeaveSeats(topic [16]byte, index, epoch int32) {
+	m.c.asked <- func() {
+		p := *m.c.img.TopicByID(topic).Partition(index)
+		isr := slices.DeleteFunc(slices.Clone(p.ISR), func(r int32) bool { return r == m.id })
+		if p.LeaderEpoch != epoch || len(isr) == 0 || len(isr) == len(p.ISR) {
+			return
+		}
+		p.ISR = isr
+		p.PartitionEpoch++
+		if p.Leader == m.id {
+			p.Leader = isr[0]
+			p.LeaderEpoch++
+		}
+		m.c.apply([]meta.Record{meta.PartitionRecord{Topic: topic, Index: index, Partition: p}})
+	}
+}
+
 func (m *member) ChangeISR(topic [16]byte, index int32, ch *partition.ISRChange) {
 	m.c.asked <- func() {
 		p := m.c.img.TopicByID(topic).Partition(index)
@@ -261,6 +278,12 @@ func (c *cluster) isr(id byte) []int32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.img.TopicByID(meta.UUID{id}).Partition(0).ISR
+}
+
+func (c *cluster) leads(id byte) int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.img.TopicByID(meta.UUID{id}).Partition(0).Leader
 }
 
 // link cuts or mends what one node fetches from another.

@@ -58,7 +58,8 @@ type fetcher struct {
 type command struct {
 	p     *Partition
 	epoch int32
-	add   bool
+	add   bool // to the fetcher
+	again bool // look at it again
 }
 
 // followed is one partition as its fetcher knows it.
@@ -79,16 +80,20 @@ func newFetcher(s *fetchers, leader int32, src Source) *fetcher {
 }
 
 // add and remove are called under a partition's mutex.
-func (f *fetcher) add(p *Partition, epoch int32) { f.command(command{p, epoch, true}) }
+func (f *fetcher) add(p *Partition, epoch int32) { f.command(command{p: p, epoch: epoch, add: true}) }
+func (f *fetcher) again(p *Partition)            { f.command(command{p: p, again: true}) }
 func (f *fetcher) remove(p *Partition)           { f.command(command{p: p}) }
 
 func (f *fetcher) command(c command) {
 	f.mu.Lock()
 	f.commands = append(f.commands, c)
-	if c.add {
+	switch {
+	case c.add:
 		f.members++
+		fallthrough
+	case c.again:
 		f.release = f.parked[0] != 0
-	} else {
+	default:
 		f.members--
 	}
 	if f.members == 0 && f.cancel != nil {
@@ -179,7 +184,10 @@ func (f *fetcher) take() {
 			}
 			x.epoch, x.failures = c.epoch, 0
 			f.ask(x)
-		case x != nil && x.p == c.p:
+		case x == nil || x.p != c.p:
+		case c.again:
+			f.ask(x)
+		default:
 			f.drop(x)
 		}
 	}
@@ -295,6 +303,10 @@ func (f *fetcher) fetch(ctx context.Context, next time.Time) time.Duration {
 	for _, x := range f.mention {
 		x.queued = false
 		if x.gone || !x.until.IsZero() {
+			continue
+		}
+		if err := x.p.renew(x.epoch); err != nil && !errors.Is(err, errNotFollowing) {
+			f.later(x, time.Now())
 			continue
 		}
 		if wait := x.p.table.config.Throttle.copy(x.p, 0); wait > 0 {

@@ -234,11 +234,13 @@ func (p *Partition) outOfRange(epoch int32, leaderStart, leaderEnd int64) error 
 	})
 }
 
-// refetch empties the log: it is damaged, and the leader has it all.
-func (p *Partition) refetch(epoch int32, leaderStart int64) error {
+// restart empties the log; it goes on at its own start, or where the leader's
+// begins.
+func (p *Partition) restart(epoch int32) error {
 	return p.reshape(epoch, func(f *partition.Follower, log *storage.Log) (func() error, error) {
-		f.Restarted(leaderStart)
-		return func() error { return log.TruncateFully(leaderStart) }, nil
+		start := log.Start()
+		f.Restarted(start)
+		return func() error { return log.TruncateFully(start) }, nil
 	})
 }
 

@@ -35,15 +35,17 @@ type Partition struct {
 	id    meta.UUID
 	index int32
 
-	turn   sync.RWMutex
-	role   atomic.Pointer[role]
-	config atomic.Pointer[TopicConfig]
-	log    atomic.Pointer[storage.Log] // nil: its directory is offline
-	future atomic.Pointer[storage.Log] // nil: it does not move to another
-	hw     atomic.Int64
-	lso    atomic.Int64
-	lag    atomic.Int64 // of a follower behind its leader's high watermark
-	fails  atomic.Bool  // of a follower: its fetches fail
+	turn    sync.RWMutex
+	role    atomic.Pointer[role]
+	config  atomic.Pointer[TopicConfig]
+	log     atomic.Pointer[storage.Log] // nil: its directory is offline
+	future  atomic.Pointer[storage.Log] // nil: it does not move to another
+	hw      atomic.Int64
+	lso     atomic.Int64
+	lag     atomic.Int64 // of a follower behind its leader's high watermark
+	fails   atomic.Bool  // of a follower: its fetches fail
+	seat    atomic.Pointer[seat]
+	damaged atomic.Bool // the log has damage, and other replicas may not
 
 	mu       sync.Mutex
 	leader   *partition.Leader   // nil: not the leader
@@ -176,10 +178,12 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 		p.settle(l.Changed(s, now))
 		p.knowBrokers(now)
 		p.publish()
+		p.sit(seatOf(m, self))
 		p.mu.Unlock()
 		return nil
 	}
 	if r := p.role.Load(); p.follower != nil && m.Leader == r.leader && m.LeaderEpoch == r.epoch {
+		p.sit(seatOf(m, self))
 		p.mu.Unlock()
 		return nil
 	}
@@ -197,6 +201,7 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.sit(seatOf(m, self))
 	p.unfollow()
 	if !leads || err != nil {
 		p.leader = nil

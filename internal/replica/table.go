@@ -26,6 +26,9 @@ type Controller interface {
 	// RaiseEpoch asks for a leader epoch above epoch, because the log may have
 	// lost records of that epoch which clients have seen. It may come again.
 	RaiseEpoch(topic [16]byte, partition, epoch int32)
+	// LeaveSeats asks to be taken out of the ISR and the ELR, and no leader in
+	// that epoch any more, where somebody else can take over. It may come again.
+	LeaveSeats(topic [16]byte, partition, epoch int32)
 	// ChangeISR proposes an in-sync set. Refused tells the partition that it
 	// was not accepted.
 	ChangeISR(topic [16]byte, partition int32, c *partition.ISRChange)
@@ -67,6 +70,7 @@ type Table struct {
 	// ones are not made yet.
 	found    map[storage.Name]bool
 	fetchers *fetchers
+	hurt     atomic.Bool  // a partition may be damaged
 	cuts     atomic.Int64 // numbers truncations, see partition.Life
 	brokers  atomic.Pointer[map[int32]knownBroker]
 	unclean  map[*storage.Dir]bool
@@ -121,6 +125,12 @@ func (t *Table) Events() storage.Events {
 		}
 		if t.config.Events.Flushed != nil {
 			t.config.Events.Flushed(l, end)
+		}
+	}
+	e.Corrupt = func(n storage.Name, c *storage.CorruptError) {
+		t.corrupt(n)
+		if t.config.Events.Corrupt != nil {
+			t.config.Events.Corrupt(n, c)
 		}
 	}
 	e.DirFailed = func(dir string, err error) {
@@ -512,6 +522,9 @@ func (t *Table) openLate(now time.Time) {
 // attach gives the partition its log, before anybody can ask for it.
 func (p *Partition) attach(log *storage.Log, m *meta.Partition, gone bool) {
 	p.log.Store(log)
+	if len(log.Recovery().Damage) > 0 {
+		p.damage()
+	}
 	if gone || log.Recovery().LostTail {
 		p.lostTail = max(log.LatestEpoch(), m.LeaderEpoch)
 	}

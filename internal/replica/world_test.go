@@ -61,6 +61,8 @@ func (w *world) RaiseEpoch(topic [16]byte, partition, epoch int32) {
 
 func (w *world) ChangeISR([16]byte, int32, *partition.ISRChange) {}
 
+func (w *world) LeaveSeats([16]byte, int32, int32) {}
+
 // begin starts a node with n directories on an empty file system.
 func begin(t testing.TB, fs vfs.FS, n int) *world {
 	t.Helper()

@@ -114,7 +114,10 @@ func (d *Dir) commitQueue() {
 		return
 	}
 	began := time.Now()
-	if err := d.syncJobs(d.jobs); err != nil {
+	d.flushing.Store(began.UnixNano())
+	err := d.syncJobs(d.jobs)
+	d.flushing.Store(0)
+	if err != nil {
 		d.fail(err)
 		return
 	}
@@ -293,6 +296,15 @@ func (d *Dir) fail(err error) {
 	if d.failed.CompareAndSwap(nil, &e) {
 		d.cfg.Events.dirFailed(d.path, err)
 	}
+}
+
+// Flushing tells since when the disk has been at the commit that is under way;
+// the zero time when none is.
+func (d *Dir) Flushing() time.Time {
+	if ns := d.flushing.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
 }
 
 // Err is nil while the directory is online.

@@ -65,7 +65,8 @@ type Dir struct {
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
 	noSpace       atomic.Bool
-	reserved      atomic.Bool // the reserve file holds its blocks
+	reserved      atomic.Bool  // the reserve file holds its blocks
+	flushing      atomic.Int64 // since when a commit waits for the disk, 0: none does
 	scrubRate     atomic.Int64
 	foreign       atomic.Int64 // appends to logs that are not durable, since the last syncfs
 

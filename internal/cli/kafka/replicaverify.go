@@ -95,6 +95,7 @@ func runReplicaVerification(ctx context.Context, e *Env, args []string) error {
 			}
 		}
 	}
+	v.order = hashOrder(v.order, 16, func(tp topicPartition) int32 { return partitionHash(tp.topic, tp.partition) })
 	if len(v.order) == 0 {
 		return failf("No topics found. %s if specified, is either filtering out all topics or there is no topic.", include)
 	}

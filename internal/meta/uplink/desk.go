@@ -107,8 +107,11 @@ func (d *Desk) watch(l line, from Caller) {
 }
 
 func nameOf(req kmsg.Request) string {
-	if req.Key() == RaiseEpochsKey {
+	switch req.Key() {
+	case RaiseEpochsKey:
 		return "RaiseLeaderEpochs"
+	case LeaveSeatsKey:
+		return "LeaveSeats"
 	}
 	return kmsg.NameForKey(req.Key())
 }
@@ -166,6 +169,9 @@ func (d *Desk) decide(img *meta.Image, req kmsg.Request) ([]meta.Record, kmsg.Re
 	case *RaiseEpochsRequest:
 		rs, err := plan.RaiseLeaderEpochs(img, req.Broker, req.BrokerEpoch, req.Asked)
 		return rs, &RaiseEpochsResponse{}, err
+	case *LeaveSeatsRequest:
+		rs, err := plan.LeaveSeats(img, req.Broker, req.BrokerEpoch, req.Asked, d.env)
+		return rs, &LeaveSeatsResponse{}, err
 	}
 	return nil, nil, fmt.Errorf("%w: the controller does not serve api key %d", kerr.UnsupportedVersion, req.Key())
 }

@@ -47,7 +47,7 @@ func unwrap(b []byte) (kmsg.Request, uint32, error) {
 		r.take(int(n))
 	}
 	req := requestFor(key)
-	if r.err != nil || req == nil || version < 0 || version > req.MaxVersion() || key == RaiseEpochsKey {
+	if r.err != nil || req == nil || version < 0 || version > req.MaxVersion() || key >= RaiseEpochsKey {
 		return nil, 0, kerr.UnsupportedVersion
 	}
 	req.SetVersion(version)

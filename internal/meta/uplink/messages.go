@@ -205,6 +205,8 @@ func requestFor(key int16) kmsg.Request {
 	switch kmsg.Key(key) {
 	case kmsg.Key(RaiseEpochsKey):
 		return &RaiseEpochsRequest{}
+	case kmsg.Key(LeaveSeatsKey):
+		return &LeaveSeatsRequest{}
 	case kmsg.CreateTopics, kmsg.DeleteTopics, kmsg.CreatePartitions, kmsg.IncrementalAlterConfigs, kmsg.AlterConfigs,
 		kmsg.ElectLeaders, kmsg.AlterPartitionAssignments, kmsg.ListPartitionReassignments, kmsg.UpdateFeatures,
 		kmsg.UnregisterBroker, kmsg.BrokerRegistration, kmsg.BrokerHeartbeat, kmsg.AlterPartition,
