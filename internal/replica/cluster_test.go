@@ -113,11 +113,16 @@ func (c *cluster) start(id int32, fs vfs.FS) *member {
 	return m
 }
 
-// stop ends a node, cleanly or as a SIGKILL would.
-func (m *member) stop(clean bool) {
+// isolate cuts a node off from all others, for good.
+func (m *member) isolate() {
 	m.c.mu.Lock()
 	delete(m.c.members, m.id)
 	m.c.mu.Unlock()
+}
+
+// stop ends a node, cleanly or as a SIGKILL would.
+func (m *member) stop(clean bool) {
+	m.isolate()
 	m.publishing.Lock()
 	defer m.publishing.Unlock()
 	m.table.Close()
@@ -297,7 +302,7 @@ func (c *cluster) reach(follower, leader int32) (*member, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.members[leader]
-	if m == nil || c.cut[[2]int32{follower, leader}] {
+	if m == nil || c.members[follower] == nil || c.cut[[2]int32{follower, leader}] {
 		return nil, errors.New("unreachable")
 	}
 	return m, nil

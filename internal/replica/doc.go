@@ -23,6 +23,8 @@
 //   - Whoever waits at a partition is woken once a move of what they wait for,
 //     and always when the lead or the directory is lost. Nobody polls.
 //   - A log that may have lost its tail is led only in a newer leader epoch.
+//   - A follower's log has only what its leader sent in the epoch that it follows
+//     in, checked, or what both had before. docs/architecture/replication.md
 //
 // # Shape
 //
@@ -30,11 +32,12 @@
 //	Partition  role, config, log and watermarks are published; a leaf mutex
 //	           guards the leader's state and the gate; see the type
 //	gate       waiters by value, in the partition's mutex
+//	fetcher    one loop for each leader and lane owns what is followed there
 //
 // Order of locks: Partition.turn, Table.mu, Partition.mu, the log's own. Storage
 // calls in by Events.Flushed on its committer, which takes mu for a moment and
-// never waits. Three kinds of goroutines are made here: those that open logs
-// beside Apply, which waits for them, those that take a failed directory's
-// partitions offline, and those that move logs between directories (move.go);
-// Close waits for both.
+// never waits. Four kinds of goroutines are made here: those that open logs
+// beside Apply, which waits for them, those that see to a failed directory or
+// damage, those that move logs between directories (move.go), and two
+// for each fetcher; Close waits for all of them.
 package replica

@@ -37,8 +37,7 @@ func seatOf(m *meta.Partition, self int32) *seat {
 	}
 }
 
-// corrupt is called by storage, perhaps beneath a log's lock: damage was found
-// in a log.
+// corrupt: damage was found in a log.
 func (t *Table) corrupt(n storage.Name) {
 	if p := t.Named(n.Topic, n.Partition); p != nil {
 		p.damage()

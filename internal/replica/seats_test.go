@@ -41,7 +41,12 @@ func TestDamagedLogIsFetchedAnew(t *testing.T) {
 			p := m.table.Named("t", 0)
 			_, err := p.Read(ReadRequest{MaxBytes: 1 << 20, MinOne: true, CurrentLeaderEpoch: NoEpoch, LastFetchedEpoch: NoEpoch, AnyReplica: true})
 			wantCode(t, "a read of the damage", err, kerr.CorruptMessage)
-			c.eventually("the seat to be given up or taken again", func() bool { return !p.damaged.Load() })
+			c.eventually("a whole log", func() bool {
+				r := readRequest(0, ReadUncommitted)
+				r.AnyReplica = true
+				vs, err := readVia(p, r)
+				return err == nil && len(vs) == 500
+			})
 			c.same("t", 500)
 			c.eventually("all in sync", func() bool { return len(c.isr(1)) == 3 })
 			if lead := c.leads(1); victim == 1 && lead == 1 {

@@ -131,24 +131,28 @@ func (t *Table) Events() storage.Events {
 		}
 	}
 	e.Corrupt = func(n storage.Name, c *storage.CorruptError) {
-		t.corrupt(n)
+		t.aside(func() { t.corrupt(n) })
 		if t.config.Events.Corrupt != nil {
 			t.config.Events.Corrupt(n, c)
 		}
 	}
 	e.DirFailed = func(dir string, err error) {
-		// On a goroutine of its own: the event may come beneath a log's lock.
-		// Close waits for it.
-		t.failMu.Lock()
-		if !t.closed {
-			t.failing.Go(func() { t.dirFailed(dir) })
-		}
-		t.failMu.Unlock()
+		t.aside(func() { t.dirFailed(dir) })
 		if t.config.Events.DirFailed != nil {
 			t.config.Events.DirFailed(dir, err)
 		}
 	}
 	return e
+}
+
+// aside runs f on a goroutine of its own, because the event that asks for it
+// may come beneath a log's lock. Close waits for it.
+func (t *Table) aside(f func()) {
+	t.failMu.Lock()
+	defer t.failMu.Unlock()
+	if !t.closed {
+		t.failing.Go(f)
+	}
 }
 
 // AddDir adds a directory, which the caller goes on to own and closes after

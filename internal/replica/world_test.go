@@ -256,30 +256,41 @@ func readAll(p *Partition, from int64, iso Isolation) ([]value, error) {
 		if r.Slice.N == 0 {
 			return vs, nil
 		}
-		b, err := slurp(r.Slice)
+		next := r.Slice.Next
+		more, err := valuesOf(r.Slice, from)
+		if err != nil {
+			return vs, fmt.Errorf("after offset %d: %w", from, err)
+		}
+		vs, from = append(vs, more...), next
+	}
+}
+
+// valuesOf are the records of a slice from an offset on.
+func valuesOf(s storage.Slice, from int64) (vs []value, err error) {
+	b, err := slurp(s)
+	if err != nil {
+		return nil, err
+	}
+	for len(b) > 0 {
+		v, rest, err := batch.Next(b)
+		if err == nil {
+			err = v.CheckCRC()
+		}
 		if err != nil {
 			return vs, err
 		}
-		for len(b) > 0 {
-			v, rest, err := batch.Next(b)
-			if err == nil {
-				err = v.CheckCRC()
+		err = v.Each(nil, func(rec batch.Record) error {
+			if o := v.BaseOffset() + int64(rec.OffsetDelta); o >= from {
+				vs = append(vs, value{o, string(rec.Value)})
 			}
-			if err != nil {
-				return vs, fmt.Errorf("after offset %d: %w", from, err)
-			}
-			err = v.Each(nil, func(rec batch.Record) error {
-				if o := v.BaseOffset() + int64(rec.OffsetDelta); o >= from {
-					vs = append(vs, value{o, string(rec.Value)})
-				}
-				return nil
-			})
-			if err != nil {
-				return vs, err
-			}
-			b, from = rest, v.NextOffset()
+			return nil
+		})
+		if err != nil {
+			return vs, err
 		}
+		b = rest
 	}
+	return vs, nil
 }
 
 func slurp(s storage.Slice) ([]byte, error) {
