@@ -249,7 +249,7 @@ func median(v []float64) float64 {
 
 func report(bs []*broker, all map[string][]map[string]result, order []string) {
 	outJSON := map[string]any{"rounds": *rounds, "gb": *gb, "rf": *rf, "partitions": *nparts}
-	var out io.Writer = io.Discard
+	out := io.Discard
 	if *showAll {
 		out = os.Stdout
 	}

@@ -338,7 +338,8 @@ func (c *conn) fetch(at int, body []byte) bool {
 	most := int64(t.i32())
 	p := c.f.topic(name).parts[index]
 	pos, n, end := p.find(from, most, wait)
-	b := append(c.out, make([]byte, 4+2+4)...)
+	b := c.out
+	b = append(b, make([]byte, 4+2+4)...)
 	b = binary.BigEndian.AppendUint32(b, 1)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(name)))
 	b = append(b, name...)

@@ -19,6 +19,7 @@ type statusReport struct {
 	Cluster    string         `json:"cluster"`
 	Controller int32          `json:"controller"`
 	Voters     []int32        `json:"voters"`
+	Late       []int32        `json:"late_voters"`
 	Brokers    []brokerStatus `json:"brokers"`
 	Partitions statusCounts   `json:"partitions"`
 	Unwell     []unwell       `json:"unwell"`
@@ -103,7 +104,7 @@ func newClusterStatus(c *client) *cobra.Command {
 }
 
 func (v *clusterView) report(minimum map[string]int) statusReport {
-	r := statusReport{Cluster: v.ID, Controller: v.Controller, Voters: v.Voters, Brokers: []brokerStatus{}, Unwell: []unwell{}}
+	r := statusReport{Cluster: v.ID, Controller: v.Controller, Voters: v.Voters, Late: append([]int32{}, v.Late...), Brokers: []brokerStatus{}, Unwell: []unwell{}}
 	for _, b := range v.Brokers {
 		s := brokerStatus{ID: b.ID, Address: b.Address, Rack: b.Rack, State: "up"}
 		switch {
@@ -199,13 +200,24 @@ func (v *clusterView) judge(p partitionView, minimum map[string]int) (unwell, bo
 		u.Why = append(u.Why, v.whyBehind(p, r))
 	}
 	if p.Leader < 0 {
-		for _, r := range p.ISR {
-			if b, known := v.broker(r); !known || b.Fenced || slices.Contains(p.Offline, r) {
-				u.Why = append(u.Why, fmt.Sprintf("broker %d, which has every record, must come back", r))
-			}
-		}
+		u.Why = append(u.Why, whoMustReturn(p))
 	}
 	return u, true
+}
+
+// whoMustReturn says what a partition without a leader waits for.
+func whoMustReturn(p partitionView) string {
+	list := p.ISR
+	if len(list) == 0 {
+		list = p.Eligible
+	}
+	switch len(list) {
+	case 0:
+		return "nobody who is known to have every record is left: see kafka-leader-election --election-type unclean"
+	case 1:
+		return fmt.Sprintf("broker %d, which has every record, must come back", list[0])
+	}
+	return fmt.Sprintf("one of brokers %s, which have every record, must come back", joinIDs(list))
 }
 
 func (r *statusReport) well() bool {
@@ -214,13 +226,17 @@ func (r *statusReport) well() bool {
 			return false
 		}
 	}
-	return len(r.Unwell) == 0
+	return len(r.Unwell)+len(r.Late) == 0
 }
 
 func (r *statusReport) print(c *client) error {
 	fmt.Fprintf(c.env.Out, "cluster %s\n", r.Cluster)
 	if len(r.Voters) > 0 {
-		fmt.Fprintf(c.env.Out, "controller %d, of voters %s\n", r.Controller, joinIDs(r.Voters))
+		late := ""
+		if len(r.Late) > 0 {
+			late = "; behind with the metadata: " + joinIDs(r.Late)
+		}
+		fmt.Fprintf(c.env.Out, "controller %d, of voters %s%s\n", r.Controller, joinIDs(r.Voters), late)
 	} else {
 		fmt.Fprintf(c.env.Out, "controller %d\n", r.Controller)
 	}

@@ -21,7 +21,7 @@ import (
 func sick() *clusterView {
 	at := func(topic string) tp { return tp{topic, 0} }
 	v := &clusterView{
-		ID: "c", Controller: 1, Voters: []int32{1, 2},
+		ID: "c", Controller: 1, Voters: []int32{1, 2}, Late: []int32{2},
 		Brokers: []brokerView{{1, "h:1", "a", false}, {2, "h:2", "b", false}, {3, "h:3", "c", true}},
 		Moving:  map[tp]kmsg.ListPartitionReassignmentsResponseTopicPartition{at("grows"): {AddingReplicas: []int32{2}}},
 		logs: map[tp]map[int32]logView{
@@ -39,6 +39,9 @@ func sick() *clusterView {
 	p("gone", 1, []int32{1, 9}, []int32{1})
 	p("disk", 1, []int32{1, 2}, []int32{1})
 	v.Partitions[6].Offline = []int32{2}
+	p("elr", -1, []int32{3, 9}, nil)
+	v.Partitions[7].Eligible = []int32{3, 9}
+	p("none", -1, []int32{3}, nil)
 	return v
 }
 
@@ -50,6 +53,8 @@ func TestClusterReport(t *testing.T) {
 		"lags": "under-replicated: broker 2 catches up, 17 records behind",
 		"down": "below min.insync.replicas: broker 3 is down",
 		"lost": "no leader: broker 3, which has every record, must come back",
+		"elr":  "no leader: broker 3 is down; broker 9 is not registered; one of brokers 3,9, which have every record, must come back",
+		"none": "no leader: broker 3 is down; nobody who is known to have every record is left: see kafka-leader-election --election-type unclean",
 		"gone": "under-replicated: broker 9 is not registered",
 		"disk": "under-replicated: the log directory on broker 2 failed",
 	}
@@ -62,7 +67,7 @@ func TestClusterReport(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not told: %v", want)
 	}
-	if r.Partitions != (statusCounts{All: 7, Leaderless: 1, Under: 4, BelowMin: 1, Moving: 1, Misled: 1}) {
+	if r.Partitions != (statusCounts{All: 9, Leaderless: 3, Under: 6, BelowMin: 1, Moving: 1, Misled: 1}) {
 		t.Errorf("%+v", r.Partitions)
 	}
 	if b := r.Brokers[1]; b.State != "up" || b.Roles != "voter" || b.Leaders != 1 || b.Replicas != 5 || b.Behind != 3 || b.Bytes != 100+4000+1<<20 {
@@ -79,8 +84,11 @@ func TestClusterReport(t *testing.T) {
 	if why := v.whyBehind(grows, 2); why != "broker 2 does not answer" {
 		t.Error(why)
 	}
+	if w := (&statusReport{Late: []int32{2}}); w.well() {
+		t.Error("a voter that lags is well")
+	}
 	var out bytes.Buffer
-	if err := r.print(&client{env: &Env{Out: &out}}); err != nil || !strings.Contains(out.String(), "7 partitions, 1 without a leader, 1 below min.insync.replicas, 4 under-replicated, 1 being moved, 1 not led by the first replica\n") {
+	if err := r.print(&client{env: &Env{Out: &out}}); err != nil || !strings.HasPrefix(out.String(), "cluster c\ncontroller 1, of voters 1,2; behind with the metadata: 2\n") || !strings.Contains(out.String(), "9 partitions, 3 without a leader, 1 below min.insync.replicas, 6 under-replicated, 1 being moved, 1 not led by the first replica\n") {
 		t.Errorf("%v\n%s", err, &out)
 	}
 }
@@ -93,7 +101,7 @@ func TestPicture(t *testing.T) {
 		t.Errorf("%+v", c.Brokers)
 	}
 	for _, p := range c.Partitions {
-		if p.Busy != (p.Topic == "grows" || p.Topic == "lost") {
+		if p.Busy != slices.Contains([]string{"grows", "lost", "elr", "none"}, p.Topic) {
 			t.Errorf("%+v", p)
 		}
 	}

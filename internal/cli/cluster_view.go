@@ -27,7 +27,7 @@ type clusterView struct {
 	ID         string
 	Controller int32
 	Voters     []int32
-	Observers  []int32
+	Late       []int32      // voters that do not keep up with the metadata log
 	Brokers    []brokerView // by id
 	Partitions []partitionView
 	Moving     map[tp]kmsg.ListPartitionReassignmentsResponseTopicPartition
@@ -48,6 +48,7 @@ type partitionView struct {
 	Leader        int32
 	Replicas, ISR []int32
 	Offline       []int32 // whose directory or broker is gone
+	Eligible      []int32 // out of sync, but with every record; asked for where nobody leads
 	Bytes         int64   // of the largest replica that was told
 }
 
@@ -85,7 +86,7 @@ func viewCluster(ctx context.Context, cl *kgo.Client, adm *kadm.Client) (*cluste
 	}
 	v.ID, v.Controller = md.Cluster, md.Controller
 	v.askBrokers(ctx, cl, md)
-	v.askQuorum(ctx, cl)
+	v.askQuorum(ctx, cl, time.Now())
 	if v.Moving, err = kafka.Reassignments(ctx, cl, func(topic string, i int32) tp { return tp{topic, i} }); err != nil {
 		return nil, err
 	}
@@ -100,7 +101,42 @@ func viewCluster(ctx context.Context, cl *kgo.Client, adm *kadm.Client) (*cluste
 			v.Partitions = append(v.Partitions, pv)
 		}
 	}
+	v.askEligible(ctx, cl)
 	return v, nil
+}
+
+// askEligible learns which replicas could lead where nobody does (KIP-966); a
+// cluster that does not know the request has none.
+func (v *clusterView) askEligible(ctx context.Context, cl *kgo.Client) {
+	led := func(p partitionView) bool { return p.Leader >= 0 }
+	var topics []string
+	for _, p := range v.Partitions {
+		if !led(p) && (len(topics) == 0 || topics[len(topics)-1] != p.Topic) {
+			topics = append(topics, p.Topic)
+		}
+	}
+	eligible := map[tp][]int32{}
+	for names := range slices.Chunk(topics, 100) {
+		req := kmsg.NewPtrDescribeTopicPartitionsRequest()
+		req.ResponsePartitionLimit = 2000
+		for _, n := range names {
+			t := kmsg.NewDescribeTopicPartitionsRequestTopic()
+			t.Topic = n
+			req.Topics = append(req.Topics, t)
+		}
+		resp, err := req.RequestWith(ctx, cl)
+		if err != nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				eligible[tp{deref(t.Topic), p.Partition}] = p.EligibleLeaderReplicas
+			}
+		}
+	}
+	for i := range v.Partitions {
+		v.Partitions[i].Eligible = eligible[v.Partitions[i].tp]
+	}
 }
 
 // askBrokers learns of brokers that are registered, fenced ones too where the
@@ -131,7 +167,10 @@ func deref(s *string) string {
 	return *s
 }
 
-func (v *clusterView) askQuorum(ctx context.Context, cl *kgo.Client) {
+// voterPatience is how long a voter may lag before it is told.
+const voterPatience = 10 * time.Second
+
+func (v *clusterView) askQuorum(ctx context.Context, cl *kgo.Client, now time.Time) {
 	req := kmsg.NewPtrDescribeQuorumRequest()
 	t := kmsg.NewDescribeQuorumRequestTopic()
 	t.Topic = "__cluster_metadata"
@@ -147,12 +186,12 @@ func (v *clusterView) askQuorum(ctx context.Context, cl *kgo.Client) {
 	}
 	for _, r := range p.CurrentVoters {
 		v.Voters = append(v.Voters, r.ReplicaID)
-	}
-	for _, r := range p.Observers {
-		v.Observers = append(v.Observers, r.ReplicaID)
+		if r.ReplicaID != p.LeaderID && r.LogEndOffset < p.HighWatermark && r.LastCaughtUpTimestamp < now.Add(-voterPatience).UnixMilli() {
+			v.Late = append(v.Late, r.ReplicaID)
+		}
 	}
 	slices.Sort(v.Voters)
-	slices.Sort(v.Observers)
+	slices.Sort(v.Late)
 }
 
 // askLogs asks every broker that is up for its logs, all at once.

@@ -5,10 +5,13 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +40,7 @@ const (
 func newDoctor(e *Env) *cobra.Command {
 	c := &client{env: e}
 	var dirs []string
+	var metrics string
 	cmd := c.on(&cobra.Command{
 		Use: "doctor", Short: "find what keeps clients and brokers from working", Args: cobra.NoArgs,
 		Long: "Look for the mistakes that cost most time: a broker that cannot be reached, or that tells\n" +
@@ -44,7 +48,7 @@ func newDoctor(e *Env) *cobra.Command {
 			"files allowed; damaged segments. Each finding says what to do. Status 1 when there is a\nproblem.",
 		Example: "  gregor doctor\n  gregor doctor -b broker.example.com:9092 --data /var/lib/gregor",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list := c.diagnose(cmd.Context(), dirs)
+			list := c.diagnose(cmd.Context(), dirs, metrics)
 			rows, bad := [][]any{}, false
 			for _, f := range list {
 				rows = append(rows, []any{f.State, f.Check, f.Found})
@@ -63,10 +67,11 @@ func newDoctor(e *Env) *cobra.Command {
 		},
 	})
 	cmd.Flags().StringArrayVarP(&dirs, "data", "d", nil, "data directory to check: its disk and every segment; may be repeated")
+	cmd.Flags().StringVar(&metrics, "metrics", "127.0.0.1:9644", "where the server tells its metrics (gregor.http.listener); among them, how many files it may open")
 	return cmd
 }
 
-func (c *client) diagnose(ctx context.Context, dirs []string) []finding {
+func (c *client) diagnose(ctx context.Context, dirs []string, metrics string) []finding {
 	var list []finding
 	reached := false
 	for _, addr := range strings.Split(c.brokers, ",") {
@@ -81,7 +86,7 @@ func (c *client) diagnose(ctx context.Context, dirs []string) []finding {
 	if reached {
 		list = append(list, c.diagnoseCluster(ctx)...)
 	}
-	list = append(list, fileLimit())
+	list = append(list, filesOf(ctx, metrics))
 	for _, d := range dirs {
 		list = append(list, diskSpace(d), written(d, time.Now()), c.segments(d))
 	}
@@ -242,6 +247,63 @@ const (
 	lowSpace  = 0.10
 	fullSpace = 0.02
 )
+
+// filesOf tells the limit of the server that serves metrics at addr; where there
+// is none, that of this shell, which a server started from it would have.
+func filesOf(ctx context.Context, addr string) finding {
+	f := fileLimit()
+	page, err := plainGet(ctx, addr, "/metrics")
+	limit, ok := series(page, "process_max_fds")
+	if err != nil || !ok {
+		f.Found += " in this shell; no server tells its own at " + addr
+		return f
+	}
+	f = fileLimitFinding(uint64(limit))
+	if open, ok := series(page, "process_open_fds"); ok {
+		f.Found += fmt.Sprintf(" in the server at %s, %.0f are", addr, open)
+		if open > 0.8*limit {
+			f.State = problem
+			f.Do = "soon no connection is accepted: raise LimitNOFILE (65536 at least) and start the server again"
+		}
+	}
+	return f
+}
+
+// plainGet is one GET by HTTP 1.0, of a page of a few megabytes at most.
+func plainGet(ctx context.Context, addr, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", path, addr); err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(conn, 64<<20))
+	if err != nil || !bytes.HasPrefix(b, []byte("HTTP/1.")) {
+		return "", errors.Join(err, errNoPage)
+	}
+	return string(b), nil
+}
+
+var errNoPage = errors.New("no page of metrics")
+
+// series finds the value of a series without labels on a page of metrics.
+func series(page, name string) (float64, bool) {
+	for line := range strings.Lines(page) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			return v, err == nil
+		}
+	}
+	return 0, false
+}
 
 func fileLimitFinding(limit uint64) finding {
 	f := finding{Check: "file limit", State: sound, Found: fmt.Sprintf("%d files may be open", limit)}

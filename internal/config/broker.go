@@ -33,7 +33,8 @@ type Broker struct {
 	HTTP                    HTTP
 
 	LogDirs        []string
-	MetadataLogDir string // one of LogDirs unless set otherwise
+	CordonedDirs   []string // of LogDirs; "*" is all
+	MetadataLogDir string   // one of LogDirs unless set otherwise
 
 	Network  Network
 	Fetch    Fetch
@@ -297,6 +298,7 @@ func (s *Settings) view() (*Broker, error) {
 	b.ProducerIDExpiration = s.ms("producer.id.expiration.ms")
 	b.ProducerIDCheck = s.ms("producer.id.expiration.check.interval.ms")
 	b.ControlledShutdown = s.flag("controlled.shutdown.enable")
+	b.CordonedDirs = s.list("cordoned.log.dirs")
 	b.RequestTimeout = s.ms("request.timeout.ms")
 	b.TelemetryMaxBytes = s.int("telemetry.max.bytes")
 	b.MaxPartitionsDescribed = s.int("max.request.partition.size.limit")

@@ -186,6 +186,11 @@ var brokerTable = []Property{
 		Doc: "Socket timeout of Kafka's former controller channel.",
 	},
 	{
+		Name: "cordoned.log.dirs", Type: List, Default: "", Importance: Medium, Mode: PerBroker,
+		Valid: anyList(true),
+		Doc:   "Log directories, as in `log.dirs`, that take no new replicas; `*` is all of them, and then new replicas go to other brokers. A property of Kafka 4.3 (KIP-1066).",
+	},
+	{
 		Name: "create.topic.policy.class.name", Type: Class, Null: true, Importance: Low, Standing: NotBuilt,
 		Doc: "A Java class that may veto the creation of topics.",
 	},

@@ -10,6 +10,7 @@ import (
 
 	"gregor/internal/meta"
 	"gregor/internal/meta/plan"
+	"gregor/internal/storage"
 )
 
 // dirNews is what the controller is still to be told of log directories: which
@@ -25,6 +26,23 @@ type dirNews struct {
 func (n *Node) offlineDirs() (out []meta.UUID) {
 	for _, d := range n.table.Dirs() {
 		if d.Err() != nil {
+			out = append(out, d.ID())
+		}
+	}
+	return out
+}
+
+// cordoned tells whether a directory takes no new replicas.
+func (n *Node) cordoned(d *storage.Dir) bool {
+	c := n.live.Broker().CordonedDirs
+	return slices.Contains(c, "*") || slices.Contains(c, d.Path())
+}
+
+// cordonedDirs are the directories that take no new replicas; never nil.
+func (n *Node) cordonedDirs() []meta.UUID {
+	out := []meta.UUID{}
+	for _, d := range n.table.Dirs() {
+		if d.Err() == nil && n.cordoned(d) {
 			out = append(out, d.ID())
 		}
 	}

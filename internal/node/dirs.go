@@ -63,7 +63,7 @@ func (n *Node) openDirs(context.Context) error {
 	n.table = replica.NewTable(replica.Config{
 		NodeID: b.NodeID, Controller: n.startRaiser(), Topic: n.topicConfig, MaxLag: b.Replica.LagMax,
 		Fetch: n.fetchConfig(), RackAware: func() bool { return n.live.Broker().Replica.RackAware },
-		Events: n.storageEvents(),
+		Events: n.storageEvents(), Cordoned: n.cordoned,
 		Stray: func(dir string, name storage.Name) {
 			n.log.Warn("a log on disk belongs to no topic; it is left alone", "dir", dir, "log", name.String())
 		},

@@ -70,6 +70,7 @@ func TestDynamicSettingsTakeEffect(t *testing.T) {
 		"gregor.scrub.bytes.per.second":   {"77", func() string { return fmt.Sprint(n.dirs[0].ScrubRate()) }},
 		"gregor.validate.records":         {"all", topic},
 
+		"cordoned.log.dirs":              {"", nil}, // TestCordonedDirectory
 		"listeners":                      {"", nil}, // TestListenersComeAndGo
 		"listener.security.protocol.map": {"", nil},
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -142,7 +143,7 @@ func (n *Node) registration() plan.Registration {
 	r := plan.Registration{
 		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
 		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Features: supportedFeatures(),
-		Clean: n.cleanEpoch(), Checked: true, Voter: n.asController(),
+		Clean: n.cleanEpoch(), Checked: true, Voter: n.asController(), Cordoned: n.cordonedDirs(),
 	}
 	for _, d := range n.table.Dirs() {
 		if d.Err() == nil {
@@ -276,7 +277,7 @@ func (m *membership) beat(ctx context.Context) {
 		beat := m.wants
 		m.mu.Unlock()
 		beat.Applied = n.image.Load().Version()
-		beat.Offline = n.offlineDirs()
+		beat.Offline, beat.Cordoned = n.offlineDirs(), n.cordonedDirs()
 		moved := n.uplink.Moved()
 		pulse, err := m.send(ctx, beat, b.Quorum.BrokerSession)
 		wait := b.Quorum.BrokerHeartbeat
@@ -299,6 +300,9 @@ func (m *membership) beat(ctx context.Context) {
 			log.Warn("the controller has taken this broker out of service; it asks to be let in again")
 		}
 		m.tellDirs(ctx, beat.Offline, err == nil)
+		if err == nil {
+			m.amend(ctx)
+		}
 		if err == nil && (pulse.Fenced && !beat.Fence || beat.ShutDown) {
 			wait = min(wait, beatAgain)
 		}
@@ -358,6 +362,22 @@ func (m *membership) refused(ctx context.Context, err error) {
 		d.SetBrokerEpoch(epoch)
 	}
 	n.table.Registered(epoch)
+}
+
+// amend tells of listeners that came or went since this broker registered.
+func (m *membership) amend(ctx context.Context) {
+	n := m.n
+	b := n.image.Load().Broker(n.live.Broker().NodeID)
+	if b == nil || b.Incarnation != n.identity.incarnation || slices.Equal(b.Endpoints, endpoints(n.Advertised())) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.live.Broker().Quorum.BrokerSession/2)
+	defer cancel()
+	r := n.registration()
+	r.Losses = nil
+	if _, err := n.uplink.Register(ctx, r, false); err != nil && ctx.Err() == nil {
+		n.log.Warn("the controller was not told of other listeners", "error", err)
+	}
 }
 
 // leave hands over what this broker leads, for at most as long as ctx and the

@@ -68,7 +68,7 @@ func (n *Node) relisten(b *config.Broker) {
 		}
 		x, err := n.bindOne(context.Background(), l)
 		if err != nil {
-			n.log.Error("a listener cannot be added", "listener", l.Endpoint.String(), "error", err)
+			n.log.Error("a listener cannot be added", "listener", l.String(), "error", err)
 			continue
 		}
 		n.serveOn(x)

@@ -4,14 +4,19 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"gregor/internal/config"
 	"gregor/internal/meta"
 	"gregor/internal/vfs"
 )
@@ -205,4 +210,113 @@ func TestDirectories(t *testing.T) {
 		}
 		return !slices.Contains(n.Image().Broker(1).Dirs, more) && inService(n) == 3
 	})
+}
+
+// TestOneIDTwice: a second process under an id is refused while the first is in
+// service, and let in after it died; a process whose id was taken over stops.
+func TestOneIDTwice(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 3)
+	defer v.close()
+	v.startAllWhole()
+	twin := func(more ...string) *Node {
+		s, err := config.Load(config.Options{Overrides: append([]string{
+			"process.roles=broker", "node.id=4", "listeners=PLAINTEXT://" + freePort(t),
+			"controller.quorum.voters=" + v.list(), "controller.listener.names=PLAINTEXT2", "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PLAINTEXT2:PLAINTEXT",
+			"log.dirs=/data", "gregor.http.listener=none"}, more...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return New(Config{Settings: s, FS: vfs.NewMem(), Log: slog.NewTextHandler(t.Output(), nil)})
+	}
+	first := twin()
+	if err := first.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v.await("the fourth broker", func(n *Node) bool { return inService(n) == 4 })
+	second := twin("initial.broker.registration.timeout.ms=700")
+	if err := second.Start(t.Context()); !errors.Is(err, kerr.DuplicateBrokerRegistration) || !strings.Contains(err.Error(), "node.id 4") {
+		t.Errorf("a second broker 4: %v", err)
+	}
+	// Silent for a session, the first loses its id to another.
+	first.membership.close()
+	third := twin()
+	if err := third.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer third.Kill()
+	first.startMembership(true)
+	<-first.Failed()
+	if err := first.Err(); !strings.Contains(err.Error(), "two nodes must not share a node.id") {
+		t.Errorf("the first broker 4 ends with: %v", err)
+	}
+	first.Kill()
+}
+
+// configure sets a dynamic setting of one broker.
+func (v *voters) configure(n *Node, name, value string) {
+	v.t.Helper()
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	r := kmsg.NewIncrementalAlterConfigsRequestResource()
+	r.ResourceType, r.ResourceName = 4, fmt.Sprint(n.live.Broker().NodeID)
+	c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	c.Name, c.Value = name, &value
+	r.Configs = append(r.Configs, c)
+	req.Resources = append(req.Resources, r)
+	resp, err := n.uplink.Do(v.t.Context(), req)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if r := resp.(*kmsg.IncrementalAlterConfigsResponse).Resources[0]; r.ErrorCode != 0 {
+		v.t.Fatalf("%s=%s: %d %s", name, value, r.ErrorCode, *r.ErrorMessage)
+	}
+}
+
+// TestListenersAreTold: a listener that a broker gets while it runs is known to
+// the whole cluster.
+func TestListenersAreTold(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 1)
+	defer v.close()
+	v.startAllWhole("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,EXTRA:PLAINTEXT", "inter.broker.listener.name=PLAINTEXT")
+	n := v.nodes[0]
+	epoch := n.Image().Broker(1).Epoch
+	v.configure(n, "listeners", "PLAINTEXT://"+v.addrs[0]+",EXTRA://"+freePort(t))
+	v.await("the other listener", func(n *Node) bool { _, ok := n.Image().Broker(1).Endpoint("EXTRA"); return ok })
+	if b := n.Image().Broker(1); b.Epoch != epoch || b.Fenced {
+		t.Errorf("%+v, was of epoch %d", b, epoch)
+	}
+}
+
+// TestCordonedDirectory: a directory that is cordoned while the broker runs
+// takes no new replicas.
+func TestCordonedDirectory(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 1)
+	defer v.close()
+	v.startAllWhole("log.dirs=/data,/more", "metadata.log.dir=/data", "cordoned.log.dirs=/more")
+	n := v.nodes[0]
+	in := func(path, topic string) (count int) {
+		for _, p := range n.table.All() {
+			if l := p.Log(); p.Topic() == topic && l != nil && l.Dir().Path() == path {
+				count++
+			}
+		}
+		return count
+	}
+	v.create(n, "a", 6, 1)
+	if got := in("/data", "a"); got != 6 {
+		t.Errorf("%d of 6 in the directory that is not cordoned", got)
+	}
+	v.configure(n, "cordoned.log.dirs", "*")
+	v.await("cordoned directories", func(n *Node) bool { return len(n.Image().Broker(1).Cordoned) == 2 })
+	topic := kmsg.NewPtrCreateTopicsRequest()
+	topic.Version = 7
+	rt := kmsg.NewCreateTopicsRequestTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = "b", 1, 1
+	topic.Topics = append(topic.Topics, rt)
+	resp, err := n.uplink.Do(t.Context(), topic)
+	if err != nil || resp.(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode != kerr.InvalidReplicationFactor.Code {
+		t.Errorf("%+v %v", resp, err)
+	}
 }

@@ -71,10 +71,25 @@ func (n *Node) tryLeader(ctx context.Context, req kmsg.Request, once bool, f fun
 		return nil, kerr.NotController
 	}
 	resp, err := peer.Ask[kmsg.Response](ctx, n.controllers.To(id), req)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = refusalIn(resp)
 	}
-	return resp, nil
+	return resp, err
+}
+
+// refusalIn is the error in a response about the quorum.
+func refusalIn(resp kmsg.Response) error {
+	switch r := resp.(type) {
+	case *kmsg.AddRaftVoterResponse:
+		return answered(r.ErrorCode, r.ErrorMessage)
+	case *kmsg.RemoveRaftVoterResponse:
+		return answered(r.ErrorCode, r.ErrorMessage)
+	case *kmsg.UpdateRaftVoterResponse:
+		return answered(r.ErrorCode, nil)
+	case *kmsg.DescribeQuorumResponse:
+		return answered(r.ErrorCode, r.ErrorMessage)
+	}
+	return fmt.Errorf("%T is no answer about the quorum", resp)
 }
 
 // ChangeVoters meets api.VoterChanges.
@@ -107,19 +122,8 @@ func (n *Node) ChangeVoters(ctx context.Context, req kmsg.Request) error {
 	if cluster != nil && *cluster != n.identity.cluster {
 		return says(kerr.InconsistentClusterID, "This is cluster %s, not %s", n.identity.cluster, *cluster)
 	}
-	resp, err := n.atLeader(ctx, req, tags, change)
-	if err != nil || resp == nil {
-		return err
-	}
-	switch r := resp.(type) {
-	case *kmsg.AddRaftVoterResponse:
-		return answered(r.ErrorCode, r.ErrorMessage)
-	case *kmsg.RemoveRaftVoterResponse:
-		return answered(r.ErrorCode, r.ErrorMessage)
-	case *kmsg.UpdateRaftVoterResponse:
-		return answered(r.ErrorCode, nil)
-	}
-	return fmt.Errorf("%T answered with %T", req, resp)
+	_, err := n.atLeader(ctx, req, tags, change)
+	return err
 }
 
 func answered(code int16, text *string) error {
@@ -244,9 +248,6 @@ func (n *Node) Status(ctx context.Context, req *kmsg.DescribeQuorumRequest) (api
 }
 
 func fromResponse(r *kmsg.DescribeQuorumResponse, out *api.QuorumStatus) error {
-	if err := answered(r.ErrorCode, r.ErrorMessage); err != nil {
-		return err
-	}
 	if len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
 		return kerr.UnknownServerError
 	}

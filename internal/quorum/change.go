@@ -54,8 +54,25 @@ type changing struct {
 // ChangeVoters makes a change and waits until it is committed. Besides the
 // refusals, err may be meta.ErrNotLeader and meta.ErrUnknown.
 func (n *Node) ChangeVoters(ctx context.Context, ch VoterChange) error {
-	got := make(chan error, 1)
 	patience := 2 * n.cfg.Tick * time.Duration(n.cfg.ElectionTicks)
+	for began := time.Now(); ; {
+		err := n.tryChange(ctx, ch, patience)
+		// A leader of late has not heard of everybody yet.
+		if !errors.Is(err, ErrTooFew) || time.Since(began) > patience {
+			return err
+		}
+		t := time.NewTimer(n.cfg.Tick)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		}
+	}
+}
+
+func (n *Node) tryChange(ctx context.Context, ch VoterChange, patience time.Duration) error {
+	got := make(chan error, 1)
 	if err := n.do(func() { n.core.changeVoters(ch, time.Now().Add(-patience), func(err error) { got <- err }) }); err != nil {
 		return err
 	}
@@ -79,6 +96,13 @@ func (c *core) changeVoters(ch VoterChange, since time.Time, done func(error)) {
 		return
 	}
 	id := ch.Voter.RaftID()
+	if kind == pb.ConfChangeRemoveNode && id == c.id {
+		// Who leads afterwards removes it: a leader that stops by its own change
+		// leaves others behind that do not know that it is made.
+		c.handOver()
+		done(meta.ErrNotLeader)
+		return
+	}
 	cc := &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: kind.Enum(), NodeId: new(id)}}, Context: appendVoter(nil, ch.Voter)}
 	if err := c.rn.ProposeConfChange(cc); err != nil {
 		done(fmt.Errorf("%w: %w", meta.ErrDropped, err))
@@ -131,6 +155,19 @@ func (c *core) judgeChange(ch VoterChange, since time.Time) (kind pb.ConfChangeT
 		return pb.ConfChangeUpdateNode, nil
 	}
 	return 0, fmt.Errorf("%w: a change of kind %d", ErrBadVoter, ch.Kind)
+}
+
+// handOver has the voter that is furthest stand for election.
+func (c *core) handOver() {
+	best, match := uint64(0), uint64(0)
+	for id, p := range c.rn.Status().Progress {
+		if id != c.id && !p.IsLearner && c.heard[id] != nil && (best == 0 || p.Match > match) {
+			best, match = id, p.Match
+		}
+	}
+	if best != 0 {
+		c.rn.TransferLeader(best)
+	}
 }
 
 // alive counts the voters that were heard of since, this one included, without

@@ -296,6 +296,13 @@ func (c *core) applyVoters(e *pb.Entry) error {
 	}
 	c.conf = c.rn.ApplyConfChange(v2)
 	c.hooks.members(c.membership())
+	// So that a restart does not go back to voters that may be gone: a quorum
+	// that shrank to one must not wait for the other.
+	if h := c.st.state.hard; h.commit < e.GetIndex() && h.term >= e.GetTerm() {
+		if err := c.st.state.save(h.term, h.vote, e.GetIndex()); err != nil {
+			return err
+		}
+	}
 	if c.leading && e.GetTerm() == c.term {
 		for _, ch := range v2.GetChanges() {
 			c.changed(ch)

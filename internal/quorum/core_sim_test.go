@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -51,7 +52,36 @@ func TestSimPowerCuts(t *testing.T) {
 	}
 }
 
-type simStats struct{ acked, dropped, unknown, restarts, snapshots, installed, leaders int }
+// Goal: the same while voters come and go. Method: more nodes than founded the
+// cluster, of which those that do not vote are fed from others' committed
+// entries, as quorum/observer would; voters are added and removed at random,
+// asked of anybody. Besides the invariants above: whoever was told that a change
+// is made finds it in the next leader's configuration, and voters may be fed
+// too without harm.
+func TestSimMembership(t *testing.T) {
+	t.Parallel()
+	for _, shape := range [][2]int{{1, 3}, {3, 5}, {5, 7}} {
+		t.Run(fmt.Sprintf("%d of %d", shape[0], shape[1]), func(t *testing.T) {
+			t.Parallel()
+			var total simStats
+			for seed := range seeds.All(t, 20, 20) {
+				s := newSim(t, seed, shape[1])
+				s.found(shape[0])
+				s.run(600)
+				total.add(s.stats)
+			}
+			t.Logf("%+v", total)
+			if !seeds.One() && (total.acked == 0 || total.added == 0 || total.removed == 0 || total.fed == 0 || total.replaced == 0) {
+				t.Errorf("the simulation does not reach what it should: %+v", total)
+			}
+		})
+	}
+}
+
+type simStats struct {
+	acked, dropped, unknown, restarts, snapshots, installed, leaders int
+	added, removed, fed, replaced                                    int
+}
 
 func (s *simStats) add(o simStats) {
 	s.acked += o.acked
@@ -61,6 +91,10 @@ func (s *simStats) add(o simStats) {
 	s.snapshots += o.snapshots
 	s.installed += o.installed
 	s.leaders += o.leaders
+	s.added += o.added
+	s.removed += o.removed
+	s.fed += o.fed
+	s.replaced += o.replaced
 }
 
 type sim struct {
@@ -76,6 +110,7 @@ type sim struct {
 	leaderOf map[uint64]uint64     // by term
 	names    int
 	stats    simStats
+	changes  bool            // voters come and go
 	acked    map[string]bool // names of features whose proposal was answered with success
 	dropped  map[string]bool
 }
@@ -107,10 +142,19 @@ func newSim(t *testing.T, seed uint64, n int) *sim {
 		if err := node.fs.SyncFS("/"); err != nil && !errors.Is(err, vfs.ErrUnsupported) {
 			t.Fatal(err)
 		}
-		node.open()
 		s.nodes = append(s.nodes, node)
 	}
+	s.found(n)
 	return s
+}
+
+// found opens all nodes, of which the first are the voters.
+func (s *sim) found(voters int) {
+	s.changes = voters < len(s.nodes)
+	s.ids = s.ids[:voters]
+	for _, n := range s.nodes {
+		n.open()
+	}
 }
 
 func (s *sim) fatalf(format string, args ...any) {
@@ -215,14 +259,24 @@ func (n *simNode) work() {
 func (s *sim) run(steps int) {
 	for range steps {
 		n := s.nodes[s.rng.IntN(len(s.nodes))]
+		for range 4 * (len(s.nodes) - len(s.ids)) { // more nodes, more to say
+			if len(s.net) > 0 {
+				s.deliver()
+			}
+		}
 		switch r := s.rng.IntN(100); {
 		case r < 50 && len(s.net) > 0:
 			s.deliver()
 			continue
+		case r < 55 && s.changes:
+			s.pull(n, s.nodes[s.rng.IntN(len(s.nodes))])
 		case r < 60:
 			n.c.rn.Tick()
 		case r < 66:
 			n.stand()
+		case r < 74 && s.changes:
+			s.change(s.leading(n))
+			continue
 		case r < 86:
 			s.propose(n)
 		case r < 92:
@@ -271,6 +325,7 @@ func (s *sim) hand(b []byte) {
 	for _, n := range s.nodes {
 		if n.c.id == m.GetTo() {
 			_ = n.c.rn.Step(m)
+			n.c.hear(m, time.Unix(1, 0))
 			n.work()
 		}
 	}
@@ -321,6 +376,89 @@ func (s *sim) propose(n *simNode) {
 	n.c.propose(group)
 }
 
+// pull feeds n what is committed at from.
+func (s *sim) pull(n, from *simNode) {
+	a, b := n.c, from.c
+	if n == from || b.applied <= a.applied {
+		return
+	}
+	answer := PullAnswer{Term: b.rn.BasicStatus().GetTerm()}
+	if v, ok := b.voters[b.leader]; ok {
+		answer.Leader = &v
+	}
+	term, err := a.st.Term(a.applied)
+	if err != nil {
+		s.fatalf("node %d: term of applied index %d: %v", n.i, a.applied, err)
+	}
+	if a.applied < b.st.floor.index {
+		m := b.st.lastSnapshot()
+		data, err := vfs.ReadFile(from.fs, simDir+"/"+m.fileName())
+		if err != nil {
+			s.fatalf("%v", err)
+		}
+		switch err := a.feedSnapshot(answer.Term, data); {
+		case errors.Is(err, errPower):
+			s.powerCut(n)
+			return
+		case err == nil:
+			s.stats.replaced++
+		}
+		n.work()
+		return
+	}
+	if other, err := b.st.Term(a.applied); err != nil || other != term || b.st.next(a.applied) != a.st.next(a.applied) {
+		s.fatalf("index %d is committed with term %d at node %d, %d at node %d (%v)", a.applied, term, n.i, other, from.i, err)
+	}
+	sl, err := from.log.Read(b.st.next(a.applied), b.st.next(b.applied), 1+s.rng.IntN(2000), true)
+	if err != nil {
+		s.fatalf("%v", err)
+	}
+	entries, err := decodePulled(sl.Bytes, Position{a.applied, term, a.st.next(a.applied)})
+	if err == nil {
+		err = a.feed(answer, entries)
+	}
+	if err != nil {
+		s.fatalf("node %d fed by %d: %v", n.i, from.i, err)
+	}
+	s.stats.fed++
+	n.work()
+}
+
+// leading is a node that leads, or n where none does.
+func (s *sim) leading(n *simNode) *simNode {
+	for _, o := range s.nodes {
+		if o.c.leading {
+			return o
+		}
+	}
+	return n
+}
+
+// change asks n to add or remove some node, of which it knows that it follows.
+func (s *sim) change(n *simNode) {
+	who := s.nodes[s.rng.IntN(len(s.nodes))]
+	ch := VoterChange{Kind: AddVoter, Voter: Voter{ID: int32(who.i), Directory: meta.UUID{1: byte(who.i)}}}
+	if _, votes := n.c.voters[who.c.id]; votes {
+		ch.Kind = RemoveVoter
+	} else if who.c.applied < n.c.applied {
+		return
+	}
+	n.c.changeVoters(ch, time.Time{}, func(err error) {
+		if err != nil {
+			return
+		}
+		if _, votes := n.c.voters[who.c.id]; votes != (ch.Kind == AddVoter) {
+			s.fatalf("a change of voter %d that was said to be made is not", who.i)
+		}
+		if ch.Kind == AddVoter {
+			s.stats.added++
+		} else {
+			s.stats.removed++
+		}
+	})
+	n.work()
+}
+
 func (s *sim) snapshot(n *simNode) {
 	m := n.c.snapshotAt()
 	if m.index == 0 || m.index == n.c.st.lastSnapshot().index {
@@ -357,27 +495,26 @@ func (s *sim) finish() {
 		n.bad.Clear()
 	}
 	s.settle()
-	n := s.nodes[0]
-	for i := range 200 {
-		if n.c.leading {
-			break
-		}
-		n = s.nodes[i%len(s.nodes)] // one whose log is behind cannot win
-		n.stand()
-		n.work()
-		s.settle()
-	}
-	if !n.c.leading {
-		s.fatalf("no leader when all is well")
-	}
+	n := s.elect()
 	ok := false
 	for range 200 {
+		if st := n.c.rn.BasicStatus(); st.LeadTransferee != raft.None {
+			// It waits for one that never heard of it; time would free it.
+			_ = n.c.rn.Step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(st.LeadTransferee), To: new(n.c.id), Term: new(st.GetTerm() + 1)})
+			n.work()
+		}
+		if !n.c.leading { // or it was taken out of the quorum
+			n = s.elect()
+		}
 		n.c.propose([]*meta.Proposal{{Base: n.c.image.Version(), Records: []meta.Record{meta.FeatureRecord{Name: "last", Level: 1}}, Done: func(err error) { ok = ok || err == nil }}})
 		n.work()
 		for range 3 {
 			for _, o := range s.nodes {
 				o.c.rn.Tick()
 				o.work()
+				if s.changes {
+					s.pull(o, n)
+				}
 			}
 			s.settle()
 		}
@@ -402,6 +539,25 @@ func (s *sim) finish() {
 	}
 }
 
+// elect makes somebody lead.
+func (s *sim) elect() *simNode {
+	n := s.nodes[0]
+	for i := range 200 {
+		if n.c.leading {
+			return n
+		}
+		n = s.nodes[i%len(s.nodes)] // one whose log is behind cannot win
+		n.stand()
+		n.work()
+		s.settle()
+	}
+	for _, n := range s.nodes {
+		s.t.Logf("node %d %x: %+v, last %d of term %d, applied %d, conf %v, %d messages", n.i, n.c.id, n.c.rn.BasicStatus(), n.c.st.lastIndex(), n.c.st.lastTerm(), n.c.applied, n.c.conf, len(s.net))
+	}
+	s.fatalf("no leader when all is well")
+	return nil
+}
+
 func (s *sim) caughtUp() bool {
 	for _, o := range s.nodes {
 		if o.c.image.Version() != s.nodes[0].c.image.Version() {
@@ -424,7 +580,12 @@ func (n *simNode) stand() {
 		return
 	case st.RaftState != raft.StateFollower:
 		// A candidate that got no answer: any message of a later term frees it.
-		other := n.s.ids[(n.i+1)%len(n.s.ids)].RaftID()
+		other := n.c.id
+		for _, v := range n.c.conf.GetVoters() { // Raft hears voters only
+			if v != n.c.id {
+				other = v
+			}
+		}
 		_ = n.c.rn.Step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(other), To: new(n.c.id), Term: new(st.GetTerm() + 1)})
 	}
 	_ = n.c.rn.Step(&pb.Message{Type: pb.MsgTimeoutNow.Enum(), From: new(n.c.id), To: new(n.c.id)})

@@ -3,6 +3,7 @@
 package quorum
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -56,29 +57,33 @@ func (n *Node) Feed(a PullAnswer) error {
 	if a.Leader != nil && a.Leader.ID != n.cfg.NodeID { // itself in an earlier life leads no more
 		n.told.Store(a.Leader)
 	}
-	var entries []*pb.Entry
-	for b := a.Bytes; len(b) > 0; {
+	entries, err := decodePulled(a.Bytes, n.Position())
+	if err != nil {
+		return err
+	}
+	return n.through(func() error { return n.core.feed(a, entries) })
+}
+
+// decodePulled reads batches that are to follow a position.
+func decodePulled(b []byte, p Position) (entries []*pb.Entry, err error) {
+	for len(b) > 0 {
 		v, rest, err := batch.Next(b)
 		if err != nil {
-			return fmt.Errorf("pulled entries: %w", err)
+			return nil, fmt.Errorf("pulled entries: %w", err)
 		}
 		e, err := decodeEntry(v)
 		if err != nil {
-			return fmt.Errorf("pulled entry at offset %d: %w", v.BaseOffset(), err)
+			return nil, fmt.Errorf("pulled entry at offset %d: %w", v.BaseOffset(), err)
 		}
-		if len(entries) == 0 {
-			p := n.Position()
-			if e.GetIndex() != p.Index+1 || v.BaseOffset() != p.Next || e.GetTerm() < p.Term {
-				return fmt.Errorf("pulled entry %d at offset %d of term %d does not follow entry %d, which ends at %d and is of term %d",
-					e.GetIndex(), v.BaseOffset(), e.GetTerm(), p.Index, p.Next, p.Term)
-			}
-		} else if last := entries[len(entries)-1]; e.GetIndex() != last.GetIndex()+1 {
-			return fmt.Errorf("pulled entry %d comes after entry %d", e.GetIndex(), last.GetIndex())
+		if e.GetIndex() != p.Index+1 || v.BaseOffset() != p.Next || e.GetTerm() < p.Term {
+			return nil, fmt.Errorf("pulled entry %d at offset %d of term %d does not follow entry %d, which ends at %d and is of term %d",
+				e.GetIndex(), v.BaseOffset(), e.GetTerm(), p.Index, p.Next, p.Term)
 		}
+		p = Position{e.GetIndex(), e.GetTerm(), v.NextOffset()}
 		entries = append(entries, e)
 		b = rest
 	}
-	return n.through(func() error { return n.core.feed(a, entries) })
+	return entries, nil
 }
 
 // FeedSnapshot takes a snapshot that was pulled.
@@ -104,23 +109,22 @@ func (n *Node) through(f func() error) error {
 	}
 }
 
-// feed steps a message as the leader of a.Term would have sent it.
+// feed steps a message as a leader would have sent it. The source may be in an
+// earlier term than this node, which once stood for election in vain: leaders
+// of later terms have what was committed in earlier ones.
 func (c *core) feed(a PullAnswer, entries []*pb.Entry) error {
-	if a.Term < c.rn.BasicStatus().GetTerm() && len(entries) > 0 {
-		return fmt.Errorf("the source is in term %d, this node was told of term %d", a.Term, c.rn.BasicStatus().GetTerm())
-	}
 	from := c.id ^ 1 // some node: who leads is not known
-	if a.Leader != nil {
+	if a.Leader != nil && a.Leader.RaftID() != c.id {
 		from = a.Leader.RaftID()
 	}
-	if len(entries) > 0 && from != c.id {
+	if len(entries) > 0 {
 		before := entries[0].GetIndex() - 1
 		term, err := c.st.Term(before)
 		if err != nil {
 			return err
 		}
 		_ = c.rn.Step(&pb.Message{ // Raft's refusals show in the position
-			Type: pb.MsgApp.Enum(), From: new(from), To: new(c.id), Term: new(a.Term),
+			Type: pb.MsgApp.Enum(), From: new(from), To: new(c.id), Term: new(max(a.Term, c.rn.BasicStatus().GetTerm())),
 			Index: new(before), LogTerm: new(term), Entries: entries, Commit: new(entries[len(entries)-1].GetIndex()),
 		})
 	}
@@ -150,8 +154,8 @@ func (c *core) feedSnapshot(term uint64, data []byte) error {
 	}
 	p := &pb.Snapshot{Data: data, Metadata: &pb.SnapshotMetadata{ConfState: m.conf, Index: new(m.index), Term: new(m.term)}}
 	h := c.st.state.hard
-	if st := c.rn.BasicStatus(); st.RaftState == raft.StateLeader || st.GetTerm() > max(term, m.term) {
-		return fmt.Errorf("a snapshot of term %d at a node in term %d", max(term, m.term), st.GetTerm())
+	if c.rn.BasicStatus().RaftState == raft.StateLeader {
+		return errors.New("a snapshot is not for a leader")
 	}
 	if t := max(term, m.term); t > h.term {
 		if err := c.st.state.save(t, 0, h.commit); err != nil {

@@ -55,8 +55,17 @@ type stable struct {
 
 	floor snapshotMeta // the entry before the first in slots
 	slots []slot
-	snaps []snapshotMeta // on disk, oldest first, at most keepSnapshots
-	image *meta.Image    // of the last snapshot, at open
+	// settled is the index, at open, of the last change of voters but one: a
+	// leader proposes a change only after the one before is committed, so a log
+	// that has both knows that of the first. 0: it has not two.
+	//
+	// The commit index is not made durable with every entry, and a restart goes
+	// back to an older one. Were it to go back by two changes of voters, this
+	// node could be elected by a majority of voters that were, which need not
+	// meet one of those that are (TestSimMembership showed it); by one it must.
+	settled uint64
+	snaps   []snapshotMeta // on disk, oldest first, at most keepSnapshots
+	image   *meta.Image    // of the last snapshot, at open
 
 	tail      []*pb.Entry // the last entries, so that peers and apply need no disk
 	tailBytes int
@@ -113,7 +122,7 @@ func foundingConf(voters []Voter) *pb.ConfState { return &pb.ConfState{Voters: r
 // questions; see raft.Storage.
 func (s *stable) InitialState() (*pb.HardState, *pb.ConfState, error) {
 	h := s.state.hard
-	hs := &pb.HardState{Term: new(h.term), Vote: new(h.vote), Commit: new(max(h.commit, s.lastSnapshot().index))}
+	hs := &pb.HardState{Term: new(h.term), Vote: new(h.vote), Commit: new(max(h.commit, s.lastSnapshot().index, s.settled))}
 	return hs, s.lastSnapshot().conf, nil
 }
 
@@ -319,6 +328,7 @@ func (s *stable) openSnapshots() (warnings []error, err error) {
 // openLog builds the map from index to offset.
 func (s *stable) openLog() error {
 	s.findFloor()
+	lastChange := uint64(0)
 	err := s.read(max(s.floor.next, s.log.Start()), s.log.End(), func(v batch.View, e *pb.Entry) error {
 		want := s.lastIndex() + 1
 		if e.GetIndex() != want || v.BaseOffset() != s.next(want-1) || e.GetTerm() < s.lastTerm() {
@@ -327,6 +337,9 @@ func (s *stable) openLog() error {
 		}
 		s.slots = append(s.slots, slot{e.GetTerm(), v.BaseOffset(), v.NextOffset()})
 		s.remember(e)
+		if kindOf(e) == entryVoters {
+			s.settled, lastChange = lastChange, want
+		}
 		return nil
 	})
 	if err != nil {
@@ -370,6 +383,7 @@ func (s *stable) moveTo(m snapshotMeta) error {
 	}
 	s.snaps, s.floor = []snapshotMeta{m}, m
 	s.slots, s.tail, s.tailBytes = nil, nil, 0
+	s.settled = 0
 	return nil
 }
 

@@ -33,7 +33,7 @@ func (t *Table) layout() *layout {
 
 // choose finds the directory of a log: the one that has it, else the one that
 // somebody asked for, else the one that metadata names, else the online one
-// with the fewest. While one is offline, a log that is not found may be there,
+// with the fewest, but no cordoned one where there is another. While one is offline, a log that is not found may be there,
 // and is not made anew elsewhere unless it is new for sure.
 func (l *layout) choose(n storage.Name, id, want meta.UUID) *storage.Dir {
 	if len(l.dirs) == 1 {
@@ -59,7 +59,7 @@ func (l *layout) choose(n storage.Name, id, want meta.UUID) *storage.Dir {
 		switch {
 		case d.Err() != nil && !l.settled:
 			return nil
-		case d.Err() == nil && (best == nil || l.count[d] < l.count[best]):
+		case d.Err() == nil && (best == nil || l.better(d, best)):
 			best = d
 		}
 	}
@@ -67,6 +67,16 @@ func (l *layout) choose(n storage.Name, id, want meta.UUID) *storage.Dir {
 		l.count[best]++
 	}
 	return best
+}
+
+// better tells whether a new log had better go to a than to b.
+func (l *layout) better(a, b *storage.Dir) bool {
+	if l.table.config.Cordoned != nil {
+		if ca, cb := l.table.config.Cordoned(a), l.table.config.Cordoned(b); ca != cb {
+			return cb
+		}
+	}
+	return l.count[a] < l.count[b]
 }
 
 // newest settles which of several logs of one name counts: a stop interrupted

@@ -48,6 +48,9 @@ type Config struct {
 	// Events are told of what happens in the directories. The table takes
 	// what concerns it first.
 	Events storage.Events
+	// Cordoned tells whether a directory takes no new logs while others do; nil:
+	// none is.
+	Cordoned func(d *storage.Dir) bool
 	// Stray is told of a log on disk that the metadata does not know. It is
 	// left alone: a lost metadata log must not take the data with it.
 	Stray func(dir string, n storage.Name)

@@ -141,11 +141,16 @@ func (s *state) evenOnce(brokers []int, on [][]*part, of func(b int) int, ok fun
 	return false
 }
 
+// maxPicked bounds how many that may go are compared, so that a move costs no
+// more where brokers hold a hundred thousand.
+const maxPicked = 256
+
 // pick chooses what goes: a follower before a leader, of a topic that is most
 // uneven between the two, and what brings the bytes nearest.
 func (s *state) pick(parts []*part, from, to int, ok func(p *part, from, to int) bool) (best *part, at int) {
 	gap := s.total[from].bytes - s.total[to].bytes
 	var score [3]int64
+	seen := 0
 	for _, p := range parts {
 		k := slices.Index(p.at, from)
 		if k < 0 || !ok(p, from, to) || !s.may(p, k, to) {
@@ -157,6 +162,9 @@ func (s *state) pick(parts []*part, from, to int, ok func(p *part, from, to int)
 		}
 		if best == nil || slices.Compare(moved[:], score[:]) < 0 {
 			best, at, score = p, k, moved
+		}
+		if seen++; seen == maxPicked {
+			break
 		}
 	}
 	return best, at

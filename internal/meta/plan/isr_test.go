@@ -335,3 +335,34 @@ func TestPreferLeaders(t *testing.T) {
 		t.Errorf("%v", rs)
 	}
 }
+
+// TestCordoned: a broker whose directories are all cordoned gets no new
+// replicas, and keeps what it has.
+func TestCordoned(t *testing.T) {
+	t.Parallel()
+	img := trio(t)
+	rs, _, err := Heartbeat(img, Beat{Broker: 1, Epoch: 10, Cordoned: []meta.UUID{dir(1), dir(99)}}, true, env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := seatsOf(img)
+	img = with(t, img, rs...)
+	if says(t, "cordoned", img, before); !slices.Equal(img.Broker(1).Cordoned, []meta.UUID{dir(1)}) {
+		t.Errorf("%+v", img.Broker(1))
+	}
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Topics = append(req.Topics, topic("a", 20, 3), topic("b", 1, 4))
+	rs, resp := CreateTopics(img, req, env())
+	if resp.Topics[0].ErrorCode != 0 || resp.Topics[1].ErrorCode != kerr.InvalidReplicationFactor.Code {
+		t.Errorf("%+v", resp.Topics)
+	}
+	for _, p := range with(t, img, rs...).Topic("a").Partitions() {
+		if p.HasReplica(1) {
+			t.Errorf("a new replica on a cordoned broker: %v", p.Replicas)
+		}
+	}
+	rs, _, _ = Heartbeat(img, Beat{Broker: 1, Epoch: 10, Cordoned: []meta.UUID{}}, true, env())
+	if img = with(t, img, rs...); len(img.Broker(1).Cordoned) > 0 {
+		t.Error("still cordoned")
+	}
+}

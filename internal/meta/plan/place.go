@@ -53,8 +53,8 @@ func newPlacer(img *meta.Image, random Random) *placer {
 		all = all && (!b.Active() || Draining(img, b.ID))
 	}
 	for b := range img.Brokers() {
-		if b.Stopping {
-			continue // it would leave the ISR at once
+		if b.Stopping || cordoned(b) {
+			continue // it would leave the ISR at once, or takes nothing new
 		}
 		if !all && Draining(img, b.ID) {
 			p.drained = append(p.drained, b.ID)

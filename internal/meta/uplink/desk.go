@@ -214,7 +214,7 @@ func (d *Desk) register(img *meta.Image, req *kmsg.BrokerRegistrationRequest) ([
 
 func (d *Desk) heartbeat(img *meta.Image, req *kmsg.BrokerHeartbeatRequest) ([]meta.Record, kmsg.Response, error) {
 	b := plan.Beat{Broker: req.BrokerID, Epoch: req.BrokerEpoch, Applied: req.CurrentMetadataOffset,
-		Fence: req.WantFence, ShutDown: req.WantShutdown, Offline: req.OfflineLogDirs}
+		Fence: req.WantFence, ShutDown: req.WantShutdown, Offline: req.OfflineLogDirs, Cordoned: req.CordonedLogDirs}
 	var rs []meta.Record
 	var pulse plan.Pulse
 	var err error

@@ -272,10 +272,13 @@ func (u *Uplink) RegisterController(ctx context.Context, c meta.Controller) erro
 // tried again: the next one is. The broker and its epoch are filled in.
 func (u *Uplink) Beat(ctx context.Context, b plan.Beat) (plan.Pulse, error) {
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
-	req.Version = 1
+	req.Version = 2 // Kafka 4.3's, for the cordoned directories
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset = u.cfg.Node, u.epoch.Load(), b.Applied
 	req.WantFence, req.WantShutdown = b.Fence, b.ShutDown
 	req.OfflineLogDirs = append(req.OfflineLogDirs, b.Offline...)
+	if b.Cordoned != nil {
+		req.CordonedLogDirs = append([][16]byte{}, b.Cordoned...)
+	}
 	resp, _, _, err := u.once(ctx, u.beats, req)
 	if err != nil {
 		return plan.Pulse{}, err

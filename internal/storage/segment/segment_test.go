@@ -99,7 +99,6 @@ func (w *world) life(t testing.TB, step func(string)) (synced int, err error) {
 	if err := s.Sync(); err != nil {
 		return 0, err
 	}
-	synced = 10
 	s.AddAborted(index.AbortedTxn{ProducerID: 7, FirstOffset: 100, LastOffset: 105, StableOffset: 106})
 	step("truncate to 116, append 3")
 	if _, _, err := s.Truncate(116); err != nil {
