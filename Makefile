@@ -56,6 +56,7 @@ failover: ## how long clients wait when a broker goes, as a table (root, Linux);
 .PHONY: soak
 soak: ## what takes too long for CI: an hour of simulations, kill -9, flipped bits
 	SEEDS=$${SEEDS:-50000} $(MAKE) sim
+	ROUNDS=$${ROUNDS:-10} $(GO) test -tags cluster -count=1 -timeout 60m -parallel 3 -run Ordeals ./cluster
 	KILLS=$${KILLS:-50} FLIPS=$${FLIPS:-20} $(GO) test -count=1 -timeout 60m -run 'Kill|Flipped' ./broker/...
 
 .PHONY: bench

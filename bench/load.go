@@ -47,6 +47,11 @@ var workloads = map[string]func(b *broker, topic string) result{
 	"memory":    memoryGrowth,
 	"cold":      coldReader,
 	"reopen":    reopen,
+
+	// Rows of transactions (txn.go).
+	"txnend":  txnEnd,
+	"txnopen": txnOpen,
+	"txncpu":  txnCPU,
 }
 
 func client(b *broker, o ...kgo.Opt) *kgo.Client {

@@ -27,6 +27,7 @@ var durableTargets = []target{
 	{"lat", "p999_e2e_ms", "p99.9 ms", 3, false},
 	{"parts", "create_ms", "create, ms", 300, false},
 	{"parts", "write_each_ms", "write each, ms", 40, false},
+	{"txnend", "p99_end_ms", "EndTxn to readers, p99 ms", 20, false},
 }
 
 var pageCacheTargets = []target{
@@ -52,6 +53,8 @@ var eitherTargets = []target{
 	{"reopen", "fetch_ms", "exec to fetch, ms", 50, false},
 	{"cold", "p99_ratio", "p99 beside / alone", 1.1, false},
 	{"cold", "cpu_ratio", "s/GB beside / alone", 1.1, false},
+	{"txnopen", "grew_mb", "1,000 open transactions, MB", 50, false},
+	{"txncpu", "ratio", "s/GB in transactions / plain", 1.1, false},
 	{"memory", "ratio", "anonymous memory, ten times the data", 1.2, false},
 }
 

@@ -240,6 +240,13 @@ var ordeals = []ordeal{
 		o.lab.heal()
 		o.awaitBrokers(3)
 	}},
+	{name: "CutFromClients", nodes: 3, do: func(o *trial) { // brokers still reach it
+		n := o.some(1)[0]
+		o.lab.drop(n.id, o.lab.here())
+		o.hold(silence)
+		o.lab.heal()
+		o.awaitBrokers(3)
+	}},
 	{name: "Loss", nodes: 3, do: func(o *trial) {
 		for _, n := range o.nodes {
 			o.lab.lose(n.id, 0.05)

@@ -13,6 +13,8 @@
 //		b.Restart()
 //	}
 //
+// StartCluster gives a whole cluster, see Cluster.
+//
 // The broker stops when the test ends. The address stays the same across
 // restarts. Methods fail the test when they cannot do what they say; they may
 // be called from any goroutine but for CutPower, Kill and Restart, which
@@ -21,6 +23,7 @@ package brokertest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -64,6 +67,9 @@ func Log(w io.Writer) Option { return func(o *options) { o.log = w } }
 type Broker struct {
 	t      testing.TB
 	o      options
+	id     int32
+	member []string // the properties of a cluster's member
+	gate   *gate    // nil outside of clusters
 	addr   string
 	mem    *vfs.Mem // nil on disk
 	disk   *vfs.Faulty
@@ -79,10 +85,7 @@ func Start(t testing.TB, opts ...Option) *Broker {
 	for _, f := range opts {
 		f(&o)
 	}
-	b := &Broker{t: t, o: o, faults: newFaults(), random: rand.New(rand.NewPCG(o.seed, 0)), addr: freeAddr(t)}
-	if o.disk == "" {
-		b.mem = vfs.NewMem()
-	}
+	b := newBroker(t, o, 1)
 	t.Logf("brokertest: seed %d", o.seed)
 	b.start()
 	t.Cleanup(func() {
@@ -90,6 +93,14 @@ func Start(t testing.TB, opts ...Option) *Broker {
 			b.Stop()
 		}
 	})
+	return b
+}
+
+func newBroker(t testing.TB, o options, id int32) *Broker {
+	b := &Broker{t: t, o: o, id: id, faults: newFaults(), random: rand.New(rand.NewPCG(o.seed, uint64(id-1))), addr: freeAddr(t)}
+	if o.disk == "" {
+		b.mem = vfs.NewMem()
+	}
 	return b
 }
 
@@ -105,28 +116,47 @@ func freeAddr(t testing.TB) string {
 
 func (b *Broker) start() {
 	b.t.Helper()
+	if err := b.boot(); err != nil {
+		b.t.Fatalf("start broker %d: %v", b.id, err)
+	}
+}
+
+// startWithin bounds a start that waits for others who do not come.
+const startWithin = 30 * time.Second
+
+func (b *Broker) boot() error {
 	below := vfs.OS()
 	dir := filepath.Join(b.o.disk, "data")
+	if b.member != nil {
+		dir = filepath.Join(b.o.disk, fmt.Sprintf("data-%d", b.id))
+	}
 	if b.mem != nil {
 		below, dir = b.mem, "/data"
 	}
 	b.disk = vfs.NewFaulty(below)
-	s, err := config.Load(config.Options{SingleNode: true, Overrides: append([]string{
-		"listeners=PLAINTEXT://" + b.addr, "log.dirs=" + dir, "gregor.http.listener=none",
-	}, b.o.overrides...)})
+	overrides := append([]string{"listeners=PLAINTEXT://" + b.addr, "log.dirs=" + dir, "gregor.http.listener=none"}, b.member...)
+	s, err := config.Load(config.Options{SingleNode: true, Overrides: append(overrides, b.o.overrides...)})
 	if err != nil {
-		b.t.Fatal(err)
+		return err
 	}
-	b.node = node.New(node.Config{
+	c := node.Config{
 		Settings: s, FS: b.disk, Log: slog.NewTextHandler(b.o.log, &slog.HandlerOptions{Level: slog.LevelDebug}), Around: b.faults.around,
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := b.node.Start(ctx); err != nil {
-		b.node = nil
-		b.t.Fatalf("start the broker: %v", err)
 	}
+	if b.gate != nil {
+		c.Listen, c.Dial = b.gate.listen, b.gate.dial
+	}
+	n := node.New(c)
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	if err := n.Start(ctx); err != nil {
+		return err
+	}
+	b.node = n
+	return nil
 }
+
+// ID is the broker's node.id.
+func (b *Broker) ID() int32 { return b.id }
 
 // Addr is where clients connect to, as host:port.
 func (b *Broker) Addr() string { return b.addr }
@@ -207,7 +237,7 @@ func (b *Broker) Drop(key kmsg.Key, times int) { b.faults.fail(int16(key), nil, 
 // Topic creates a topic.
 func (b *Broker) Topic(name string, partitions int32, configs ...string) {
 	b.t.Helper()
-	if err := createTopic(b.addr, name, partitions, configs); err != nil {
+	if err := createTopic([]string{b.addr}, name, partitions, 1, configs); err != nil {
 		b.t.Fatalf("create topic %s: %v", name, err)
 	}
 }

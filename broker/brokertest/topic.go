@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-func createTopic(addr, name string, partitions int32, configs []string) error {
-	c, err := kgo.NewClient(kgo.SeedBrokers(addr))
+func createTopic(addrs []string, name string, partitions int32, factor int16, configs []string) error {
+	c, err := kgo.NewClient(kgo.SeedBrokers(addrs...))
 	if err != nil {
 		return err
 	}
@@ -24,6 +24,6 @@ func createTopic(addr, name string, partitions int32, configs []string) error {
 		k, v, _ := strings.Cut(kv, "=")
 		set[k] = &v
 	}
-	_, err = kadm.NewClient(c).CreateTopic(ctx, partitions, 1, set, name)
+	_, err = kadm.NewClient(c).CreateTopic(ctx, partitions, factor, set, name)
 	return err
 }

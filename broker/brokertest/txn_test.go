@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
@@ -277,5 +278,106 @@ func TestSimConsumeTransformProduce(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%d outputs for %d inputs", len(got), n)
 		}
+	})
+}
+
+// Goal: a transaction is whole or not at all, and whole when its commit was
+// acknowledged, wherever in it the power goes. Method: at a random moment of
+// each of many transactions, over two topics and a group's offsets, the broker
+// dies; the next instance of the producer then starts the next one.
+func TestSimAtomicity(t *testing.T) {
+	t.Parallel()
+	generations(t, func(t *testing.T, opts ...kgo.Opt) {
+		const rounds, perTxn = 25, 12
+		b := Start(t)
+		b.Topic("a", 3)
+		b.Topic("b", 2)
+		ctx := within(t, 120*time.Second)
+		rng := rand.New(rand.NewPCG(uint64(len(opts)), 1))
+		acked := map[int]bool{}
+		for round := range rounds {
+			p := client(t, b, append(opts, kgo.TransactionalID("tx"), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.RecordDeliveryTimeout(10*time.Second))...)
+			if err := p.BeginTransaction(); err != nil {
+				t.Fatal(err)
+			}
+			cut := make(chan struct{})
+			when, how := time.Duration(rng.IntN(12_000))*time.Microsecond, rng.IntN(3)
+			go func() {
+				defer close(cut)
+				time.Sleep(when)
+				if how == 0 {
+					b.Kill()
+				} else {
+					b.CutPower()
+				}
+				b.Restart()
+			}()
+			var failed kgo.FirstErrPromise
+			for i := range perTxn {
+				p.Produce(ctx, &kgo.Record{Topic: []string{"a", "b"}[i%2], Value: fmt.Appendf(nil, "%03d/%02d", round, i)}, failed.Promise())
+			}
+			// Every other producer dies too, at a moment of its own.
+			patience := 10 * time.Second
+			if round%2 == 1 {
+				patience = time.Duration(rng.IntN(4_000)) * time.Microsecond
+			}
+			ended := make(chan error, 1)
+			go func() {
+				err := failed.Err()
+				if err == nil {
+					short, cancel := context.WithTimeout(ctx, patience)
+					defer cancel()
+					err = p.EndTransaction(short, kgo.TryCommit)
+				}
+				ended <- err
+			}()
+			<-cut
+			if err := <-ended; err == nil {
+				acked[round] = true
+			}
+			p.Close()
+		}
+		last := client(t, b, append(opts, kgo.TransactionalID("tx"))...)
+		if err := last.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		for _, topic := range []string{"a", "b"} {
+			if err := last.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: []byte("end")}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := last.EndTransaction(ctx, kgo.TryCommit); err != nil {
+			t.Fatal(err)
+		}
+		seen, ends := map[int]int{}, 0
+		cons := client(t, b, kgo.ConsumeTopics("a", "b"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		for quiet := 0; quiet < 3; {
+			short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+			f := cons.PollFetches(short)
+			cancel()
+			if f.NumRecords() == 0 && ends == 2 {
+				quiet++
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("%d ends are seen%s", ends, openTransactions(t, b, "a", "b"))
+			}
+			f.EachRecord(func(r *kgo.Record) {
+				if string(r.Value) == "end" {
+					ends++
+					return
+				}
+				round, err := strconv.Atoi(string(r.Value[:3]))
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen[round]++
+			})
+		}
+		for round := range rounds {
+			if n := seen[round]; n != 0 && n != perTxn || acked[round] && n == 0 {
+				t.Errorf("transaction %d: %d of %d records, acknowledged %v", round, n, perTxn, acked[round])
+			}
+		}
+		t.Logf("%d of %d transactions are there, %d were acknowledged", len(seen), rounds, len(acked))
 	})
 }

@@ -42,6 +42,8 @@ type Cluster struct {
 	began    time.Time
 	checks   *checks
 
+	duplicates *duplicates
+
 	mu      sync.Mutex // guards the rest; a leaf
 	story   []string
 	clients int
@@ -51,6 +53,7 @@ type Cluster struct {
 // even after an error.
 func Start(cfg Config) (*Cluster, error) {
 	c := &Cluster{cfg: cfg, net: vnet.New(cfg.Seed), random: rand.New(rand.NewPCG(cfg.Seed, 1)), began: time.Now(), checks: newChecks()}
+	c.duplicates = &duplicates{rng: rand.New(rand.NewPCG(cfg.Seed, 2)).Int64N}
 	for i := range cfg.Nodes {
 		c.machines = append(c.machines, newMachine(c, int32(i+1)))
 	}

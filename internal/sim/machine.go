@@ -95,6 +95,7 @@ func (m *machine) run(ctx context.Context, l *life, disk vfs.FS) error {
 		Settings: settings, FS: disk, Log: slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime}),
 		Listen: func(ctx context.Context, addr string) (net.Listener, error) { return m.host.Listen(ctx, addr) },
 		Dial:   func(ctx context.Context, addr string) (net.Conn, error) { return m.host.Dial(ctx, addr) },
+		Around: m.c.duplicates.around,
 		Published: func(img *meta.Image) {
 			select {
 			case <-l.kill: // a ghost, on a disk that is gone

@@ -32,6 +32,10 @@ var faults = []fault{
 	{"kill all", 1, func(c *Cluster) (string, func()) { return c.down("killed", c.machines, (*machine).kill) }},
 	{"weather", 1, badWeather},
 	{"resets", 1, resets},
+	{"duplicates", 1, func(c *Cluster) (string, func()) {
+		c.duplicates.set(2 + c.random.Int64N(20))
+		return "requests are served twice", func() { c.duplicates.set(0) }
+	}},
 	{"slow disk", 1, slowDisk},
 	{"full disk", 1, fullDisk},
 	{"isolate", 3, func(c *Cluster) (string, func()) {
@@ -86,6 +90,7 @@ func (c *Cluster) torment(d time.Duration) {
 	lift(true)
 	c.net.HealAll()
 	c.net.SetWeather(vnet.Fair())
+	c.duplicates.set(0)
 	c.Note("everything is healed")
 }
 

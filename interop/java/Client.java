@@ -48,6 +48,7 @@ public class Client {
             case "consume": consume(); break;
             case "group": group(); break;
             case "admin": admin(); break;
+            case "copy": copy(); break;
             default: throw new IllegalArgumentException(args[0]);
         }
     }
@@ -92,6 +93,7 @@ public class Client {
         Map<String, Object> p = base();
         p.put("enable.auto.commit", false);
         p.put("auto.offset.reset", "earliest");
+        p.put("isolation.level", arg("isolation", "read_uncommitted"));
         try (KafkaConsumer<byte[], byte[]> c = new KafkaConsumer<>(p, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             List<TopicPartition> tps = new ArrayList<>();
             for (PartitionInfo i : c.partitionsFor(arg("topic", ""))) tps.add(new TopicPartition(i.topic(), i.partition()));
@@ -152,6 +154,52 @@ public class Client {
             }
         }
         out("{\"done\":true}");
+    }
+
+    static Map<TopicPartition, OffsetAndMetadata> committed(KafkaConsumer<byte[], byte[]> c) {
+        Map<TopicPartition, OffsetAndMetadata> at = new HashMap<>();
+        for (TopicPartition t : c.assignment()) at.put(t, new OffsetAndMetadata(c.position(t)));
+        return at;
+    }
+
+    static void copy() throws Exception {
+        Map<String, Object> cp = base(), pp = base();
+        cp.put("group.id", arg("group", ""));
+        cp.put("enable.auto.commit", false);
+        cp.put("auto.offset.reset", "earliest");
+        cp.put("isolation.level", "read_committed");
+        cp.put("max.poll.records", num("size", 50));
+        cp.put("session.timeout.ms", 6000);
+        pp.put("transactional.id", arg("id", ""));
+        pp.put("transaction.timeout.ms", 20000);
+        try (KafkaConsumer<byte[], byte[]> c = new KafkaConsumer<>(cp, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+             KafkaProducer<byte[], byte[]> p = new KafkaProducer<>(pp, new ByteArraySerializer(), new ByteArraySerializer())) {
+            p.initTransactions();
+            c.subscribe(List.of(arg("in", "")));
+            out("{\"ready\":true}");
+            for (int round = 1; ; ) {
+                ConsumerRecords<byte[], byte[]> rs = c.poll(Duration.ofMillis(200));
+                if (rs.isEmpty()) continue;
+                boolean keep = ++round % num("aborts", 4) != 0;
+                try {
+                    p.beginTransaction();
+                    for (ConsumerRecord<byte[], byte[]> r : rs) p.send(new ProducerRecord<>(arg("out", ""), r.key(), r.value()));
+                    if (keep) {
+                        p.sendOffsetsToTransaction(committed(c), c.groupMetadata());
+                        p.commitTransaction();
+                        out("{\"step\":\"commit\",\"ok\":true,\"i\":" + rs.count() + "}");
+                        continue;
+                    }
+                } catch (org.apache.kafka.common.errors.ProducerFencedException | org.apache.kafka.common.errors.OutOfOrderSequenceException e) {
+                    throw e;
+                } catch (KafkaException e) { System.err.println(e); }
+                p.abortTransaction();
+                Map<TopicPartition, OffsetAndMetadata> at = c.committed(c.assignment());
+                for (TopicPartition t : c.assignment()) {
+                    if (at.get(t) == null) c.seekToBeginning(List.of(t)); else c.seek(t, at.get(t).offset());
+                }
+            }
+        }
     }
 
     static void step(String s, boolean ok) {

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """librdkafka through confluent-kafka."""
+import os
+import sys
 import time
 
 from args import A, VERB, num, out, payload, record, step, stop_event, yes
@@ -41,7 +43,8 @@ def parts(c):
 
 
 def consume():
-    c = Consumer({**BASE, "group.id": "unused-" + A["topic"], "enable.auto.commit": False})
+    c = Consumer({**BASE, "group.id": "unused-" + A["topic"], "enable.auto.commit": False,
+                  "isolation.level": A.get("isolation", "read_uncommitted")})
     tps = parts(c)
     at = A.get("from", "start")
     if at.startswith("time:"):
@@ -97,6 +100,44 @@ def group():
     out(done=True)
 
 
+def copy():
+    """What goes wrong ends the program at once: whoever started it starts it
+    again, and its first step then aborts what is open."""
+    try:
+        copy_until_trouble()
+    except KafkaException as e:
+        print(e, file=sys.stderr, flush=True)
+        os._exit(1)  # a closing consumer would wait for the broker
+
+
+def copy_until_trouble():
+    c = Consumer({**BASE, "group.id": A["group"], "enable.auto.commit": False, "auto.offset.reset": "earliest",
+                  "isolation.level": "read_committed", "session.timeout.ms": 6000})
+    p = Producer({**BASE, "transactional.id": A["id"], "transaction.timeout.ms": 20000})
+    p.init_transactions(30)
+    c.subscribe([A["in"]])
+    out(ready=True)
+    turn = 1
+    while True:
+        ms = [m for m in c.consume(num("size", 50), 0.2) if not m.error()]
+        if not ms:
+            continue
+        turn += 1
+        p.begin_transaction()
+        for m in ms:
+            p.produce(A["out"], m.value(), m.key())
+        if turn % num("aborts", 4):
+            p.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), 5)
+            p.commit_transaction(10)
+            out(step="commit", ok=True, i=len(ms))
+            continue
+        p.abort_transaction(30)
+        for t in c.committed(c.assignment(), 30):
+            if t.offset < 0:
+                t.offset = OFFSET_BEGINNING
+            c.seek(t)
+
+
 def done(futures):
     return [f.result() for f in futures.values()]
 
@@ -144,4 +185,4 @@ def admin():
     out(done=True)
 
 
-{"produce": produce, "consume": consume, "group": group, "admin": admin}[VERB]()
+{"produce": produce, "consume": consume, "group": group, "admin": admin, "copy": copy}[VERB]()

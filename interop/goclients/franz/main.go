@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	Run(map[string]func(Args){"produce": produce, "consume": consume, "group": group, "admin": admin, "create": create})
+	Run(map[string]func(Args){"produce": produce, "consume": consume, "group": group, "admin": admin, "create": create, "copy": copyAll})
 }
 
 func client(a Args, opts ...kgo.Opt) *kgo.Client {
@@ -84,7 +84,11 @@ func consume(a Args) {
 	Must(err)
 	at := map[int32]kgo.Offset{}
 	offsets.Each(func(o kadm.ListedOffset) { Must(o.Err); at[o.Partition] = kgo.NewOffset().At(o.Offset) })
-	c := client(a, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{a["topic"]: at}), kgo.FetchMaxWait(500*time.Millisecond))
+	opts := []kgo.Opt{kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{a["topic"]: at}), kgo.FetchMaxWait(500 * time.Millisecond)}
+	if a["isolation"] == "read_committed" {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
+	c := client(a, opts...)
 	defer c.Close()
 	Out(map[string]any{"ready": true})
 	for got := 0; got < a.Num("n", 1); {
@@ -139,6 +143,31 @@ func group(a Args) {
 		_ = c.CommitUncommittedOffsets(ctx) // a rebalance may have taken the partition
 	}
 	c.Close()
+}
+
+func copyAll(a Args) {
+	ctx := context.Background()
+	s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(a["bootstrap"]), kgo.ClientID("franz-interop"), kgo.TransactionalID(a["id"]),
+		kgo.TransactionTimeout(20*time.Second), kgo.ConsumerGroup(a["group"]), kgo.ConsumeTopics(a["in"]), kgo.SessionTimeout(6*time.Second),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	Must(err)
+	Out(map[string]any{"ready": true})
+	for turn := 2; ; turn++ {
+		f := s.PollRecords(ctx, a.Num("size", 50))
+		if f.NumRecords() == 0 {
+			continue
+		}
+		Must(s.Begin())
+		var failed kgo.FirstErrPromise
+		f.EachRecord(func(r *kgo.Record) {
+			s.Produce(ctx, &kgo.Record{Topic: a["out"], Key: r.Key, Value: r.Value}, failed.Promise())
+		})
+		ok, err := s.End(ctx, kgo.TransactionEndTry(failed.Err() == nil && turn%a.Num("aborts", 4) != 0))
+		Must(err)
+		if ok {
+			Out(map[string]any{"step": "commit", "ok": true, "i": f.NumRecords()})
+		}
+	}
 }
 
 func admin(a Args) {
