@@ -41,6 +41,8 @@ type pair struct {
 	addrs   []string
 	ends    []func()
 
+	inner atomic.Bool // listeners are for brokers
+
 	mu  sync.Mutex
 	img *meta.Image
 	ask chan func()
@@ -81,6 +83,7 @@ func newPair(t testing.TB, n int, disk func(i int) (vfs.FS, string)) *pair {
 			f()
 		}
 	}()
+	p.inner.Store(true)
 	p.addrs = make([]string, n)
 	var brokers []meta.Record
 	for i := range n {
@@ -99,7 +102,7 @@ func newPair(t testing.TB, n int, disk func(i int) (vfs.FS, string)) *pair {
 		table.AddDir(d)
 		img := &atomic.Pointer[meta.Image]{}
 		img.Store(meta.Empty())
-		f := api.NewFetch(api.FetchConfig{Partitions: hosted{table, img}, Flushed: table})
+		f := api.NewFetch(api.FetchConfig{Partitions: hosted{table, img}, Flushed: table, Inner: func(string) bool { return p.inner.Load() }})
 		routes, err := api.New(api.Config{}, f.Routes())
 		if err != nil {
 			t.Fatal(err)
@@ -311,6 +314,63 @@ func TestStrangersDoNotReplicate(t *testing.T) {
 	}
 	if got := ask(1, 11); got != 0 {
 		t.Errorf("the replica itself: %v", kerr.ErrorForCode(got))
+	}
+}
+
+// A session belongs to its connection and its replica, and its requests have an
+// order.
+func TestSessionsOfReplicas(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 2, inMemory)
+	defer p.close()
+	p.topic(1, "t", 1, func(c *replica.TopicConfig) { c.MinISR = 1 })
+	addr := func() (string, error) { return p.addrs[0], nil }
+	a, b := link.New(peer.Config{}, 1, addr), link.New(peer.Config{}, 1, addr)
+	defer a.Close()
+	defer b.Close()
+	fetch := func(l *link.Link, session, epoch int32) *replica.FetchAnswer {
+		t.Helper()
+		q := &replica.FetchRequest{BrokerEpoch: 11, Session: session, SessionEpoch: epoch, MinBytes: 1, MaxBytes: 1 << 20}
+		if epoch == 0 {
+			q.Partitions = []replica.FetchPartition{{PartitionID: replica.PartitionID{Topic: meta.UUID{1}}, LastEpoch: -1, MaxBytes: 1 << 20, Cut: 1 << 40}}
+		}
+		got, err := l.Fetch(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	first := fetch(a, 0, 0)
+	if first.Code != 0 || first.Session == 0 || len(first.Partitions) != 1 {
+		t.Fatalf("%+v", first)
+	}
+	id := first.Session
+	if got := fetch(b, id, 1); got.Code != kerr.FetchSessionIDNotFound.Code {
+		t.Errorf("over another connection: %+v", got)
+	}
+	if got := fetch(a, id, 2); got.Code != kerr.InvalidFetchSessionEpoch.Code {
+		t.Errorf("out of order: %+v", got)
+	}
+	if got := fetch(a, id, 1); got.Code != 0 || got.Session != id || len(got.Partitions) != 0 {
+		t.Errorf("nothing new: %+v", got)
+	}
+	part := p.tables[0].Named("t", 0)
+	if _, err := part.Append(someRecords(t, 1, 10), 1, replica.AppendOptions{ExpectedEpoch: replica.NoEpoch}); err != nil {
+		t.Fatal(err)
+	}
+	if got := fetch(a, id, 2); len(got.Partitions) != 1 || len(got.Partitions[0].Records) == 0 {
+		t.Errorf("new records: %+v", got)
+	}
+	if got := fetch(a, id, 0); got.Session == id || got.Session == 0 {
+		t.Errorf("a session in place of another: %+v", got)
+	}
+	if got := fetch(a, id, 3); got.Code != kerr.FetchSessionIDNotFound.Code {
+		t.Errorf("the one that ended: %+v", got)
+	}
+	// Over a listener of clients nobody is a replica.
+	p.inner.Store(false)
+	if got := fetch(a, 0, 0); got.Code != kerr.ClusterAuthorizationFailed.Code {
+		t.Errorf("over a client's listener: %+v", got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -72,8 +73,11 @@ func (d *Desk) Serve(ctx context.Context, req kmsg.Request, from Caller) (resp k
 	if r, ok := req.(*kmsg.BrokerHeartbeatRequest); ok {
 		beat = r
 	}
-	version, err = d.controller.Submit(ctx, name, func(img *meta.Image) (rs []meta.Record, err error) {
-		rs, resp, err = d.decide(img, req)
+	// The decision may come after Submit gave up waiting for it.
+	var answer atomic.Pointer[kmsg.Response]
+	version, err = d.controller.Submit(ctx, name, func(img *meta.Image) ([]meta.Record, error) {
+		rs, resp, err := d.decide(img, req)
+		answer.Store(&resp)
 		if beat != nil && err == nil && d.members != nil && from.Conn != nil {
 			d.members.Connected(beat.BrokerID, beat.BrokerEpoch, from.Conn)
 		}
@@ -85,7 +89,7 @@ func (d *Desk) Serve(ctx context.Context, req kmsg.Request, from Caller) (resp k
 	if err != nil {
 		return nil, version, translate(name, err)
 	}
-	return resp, version, nil
+	return *answer.Load(), version, nil
 }
 
 // watch has the end of a heartbeat's connection told.
