@@ -81,15 +81,28 @@ func (l *layout) better(a, b *storage.Dir) bool {
 
 // newest settles which of several logs of one name counts: a stop interrupted
 // the end of a move, or a disk was away during one. The others are deleted; but
-// two that nobody can tell apart both stay.
+// two that nobody can tell apart both stay. A log whose topic's id was lost
+// gives way to one that has it: what had moved kept it (storage.Log.Promote),
+// but what had not may never have been durable.
 func (l *layout) newest(n storage.Name, id meta.UUID, at []*storage.Dir) *storage.Dir {
+	var own, nameless []*storage.Dir
+	for _, d := range at {
+		switch got, err := d.TopicID(n); {
+		case err == nil && got == id:
+			own = append(own, d)
+		case err == nil && got == (meta.UUID{}):
+			nameless = append(nameless, d)
+		}
+	}
+	if len(own) == 0 {
+		own, nameless = nameless, nil
+	}
+	if len(own) == 0 {
+		return at[0] // what is there is of another topic, or not to be read, which opening finds
+	}
 	var best *storage.Dir
 	most := int64(-1)
-	var same []*storage.Dir
-	for _, d := range at {
-		if got, err := d.TopicID(n); err != nil || got != id {
-			continue // of another topic, or not to be read
-		}
+	for _, d := range own {
 		moves, err := d.Moves(n)
 		if err != nil {
 			moves = 0
@@ -97,16 +110,12 @@ func (l *layout) newest(n storage.Name, id meta.UUID, at []*storage.Dir) *storag
 		if moves > most {
 			best, most = d, moves
 		}
-		same = append(same, d)
 	}
-	if best == nil {
-		return at[0] // what is there is of another topic, which opening finds
-	}
-	for _, d := range same {
+	for _, d := range append(own, nameless...) {
 		if d == best {
 			continue
 		}
-		if moves, err := d.Moves(n); err != nil || moves == most {
+		if moves, err := d.Moves(n); err != nil || moves >= most {
 			if l.table.config.Stray != nil {
 				l.table.config.Stray(d.Path(), n)
 			}

@@ -431,11 +431,11 @@ func TestMoveFollowsCuts(t *testing.T) {
 }
 
 // TestSimMoveCrashes: the power goes at the k-th call of a move, for every k (0
-// is after the last);
-// each write that was not synced is kept, dropped or torn. What was
+// is after the last); each write that was not synced is kept, dropped or torn. What was
 // acknowledged is there afterwards, in one place, and the log goes on.
 func TestSimMoveCrashes(t *testing.T) {
 	t.Parallel()
+	moveCrash(t, 3, 0) // the new log's topic id was not durable, when sealing was faster than the commit
 	for seed := range seeds.All(t, 2, 40) {
 		for k := int64(0); !t.Failed() && moveCrash(t, seed, k); k++ {
 		}
@@ -508,6 +508,47 @@ func moveCrash(t *testing.T, seed uint64, k int64) bool {
 	}
 	w.stop()
 	return true
+}
+
+// TestNewestWithoutID: an old log that never got durable, and lost its topic's
+// id, does not outlive the move of the log; one that nobody can judge stays,
+// unused.
+func TestNewestWithoutID(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		moves string // of the log without an id
+		stays bool
+	}{{"", false}, {"1\n", true}, {"2\n", true}, {"?", true}} {
+		w := begin(t, vfs.NewMem(), 2)
+		p := w.topic(1, "t", 1, nil)[0]
+		w.produce(p, records(t, 0, 3), -1)
+		old := p.Log().Dir().Path()
+		w.move(p, w.other(p))
+		home := p.Log().Dir().Path()
+		w.kill()
+		log := filepath.Join(old, "t-0")
+		if err := w.fs.MkdirAll(log); err != nil {
+			t.Fatal(err)
+		}
+		if err := vfs.WriteFileAtomic(w.fs, filepath.Join(log, "partition.metadata"), nil); err != nil {
+			t.Fatal(err)
+		}
+		if c.moves != "" {
+			if err := vfs.WriteFileAtomic(w.fs, filepath.Join(log, "gregor-moves"), []byte(c.moves)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.start(2)
+		w.answerRaises()
+		p = w.table.Named("t", 0)
+		if vs, err := readAll(p, 0, ReadUncommitted); err != nil || len(vs) != 3 || p.Log().Dir().Path() != home {
+			t.Errorf("moves %q: in %s: %v, %v", c.moves, p.Log().Dir().Path(), vs, err)
+		}
+		if got := w.copies("t"); len(got) == 2 != c.stays || len(w.strays) == 1 != c.stays {
+			t.Errorf("moves %q: on disk %v, told of %v", c.moves, got, w.strays)
+		}
+		w.stop()
+	}
 }
 
 // TestMoveFailsAtEachCall: the k-th call of the move fails in the directory it

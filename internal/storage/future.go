@@ -182,7 +182,11 @@ func (l *Log) Promote(old *Log) error {
 	if err != nil {
 		return err
 	}
-	if err := writeMoves(d.fs, l.dirPath(), moves+1); err != nil {
+	// Without its topic's id the log would not count, whatever its number says.
+	if err := d.syncFile(filepath.Join(l.dirPath(), partitionMetaName)); err != nil {
+		return l.ioError(err)
+	}
+	if err := writeMoves(d.fs, l.dirPath(), moves+1); err != nil { // syncs the names as well
 		return l.ioError(err)
 	}
 	if err := l.takeName(); err != nil {

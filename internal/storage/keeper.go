@@ -211,10 +211,15 @@ func (d *Dir) seal(j sealJob) error {
 	if err == nil {
 		err = l.writeEpochs(true)
 	}
+	fresh := l.isNew.Load()
+	if err == nil && fresh {
+		// Commits leave this file to us from now on.
+		err = d.syncFile(filepath.Join(l.dirPath(), partitionMetaName))
+	}
 	if err == nil {
 		err = d.fs.SyncDir(l.dirPath())
 	}
-	if err == nil && l.isNew.Load() {
+	if err == nil && fresh {
 		if err = d.fs.SyncDir(d.path); err == nil {
 			l.isNew.Store(false)
 		}

@@ -760,6 +760,33 @@ func TestFirstFileStays(t *testing.T) {
 	}
 }
 
+// TestIDStays: whether the first segment is sealed before the log's first
+// commit or after it, what was committed has its topic's id after a power cut.
+// Without it, of two logs of one name the older would count.
+func TestIDStays(t *testing.T) {
+	t.Parallel()
+	for _, sealFirst := range []bool{true, false} {
+		mem := vfs.NewMem()
+		d, l := openOne(t, mem, LogConfig{SegmentBytes: 600})
+		for range 4 { // three to a segment
+			appendAt(t, l, simNow, 1)
+		}
+		if sealFirst {
+			d.sealAll()
+		}
+		if err := l.Flush(true); err != nil {
+			t.Fatal(err)
+		}
+		clone := mem.CrashClone(func(int64) int64 { return 0 }) // what is not durable is lost
+		d.Abandon()
+		d = openTestDir(t, clone, "/data", Events{})
+		if id, err := d.TopicID(Name{"t", 0}); err != nil || id != testID {
+			t.Errorf("sealed first %t: the id is %x, %v", sealFirst, id, err)
+		}
+		d.Abandon()
+	}
+}
+
 // TestOldRecordsOnce: a producer of records with old timestamps that tries its
 // last batch again after a kill is known.
 func TestOldRecordsOnce(t *testing.T) {
