@@ -142,9 +142,9 @@ var brokerTable = []Property{
 		Doc:   "Addresses by which the controllers of the cluster are found.",
 	},
 	{
-		Name: "controller.quorum.election.backoff.max.ms", Type: Int, Default: "1000", Importance: High, Standing: Kept,
+		Name: "controller.quorum.election.backoff.max.ms", Type: Int, Default: "1000", Importance: High, Standing: NoEffect,
 		Valid: atLeast(0),
-		Doc:   "Longest random pause before another election after a failed one.",
+		Doc:   "Longest random pause of Kafka's controllers before another election after a failed one; Gregor's election timeout is random itself.",
 	},
 	{
 		Name: "controller.quorum.election.timeout.ms", Type: Int, Default: "1000", Importance: High,
@@ -162,9 +162,9 @@ var brokerTable = []Property{
 		Doc:   "How long a request between controllers may take.",
 	},
 	{
-		Name: "controller.quorum.retry.backoff.ms", Type: Int, Default: "20", Importance: Low, Standing: Kept,
+		Name: "controller.quorum.retry.backoff.ms", Type: Int, Default: "20", Importance: Low, Standing: NoEffect,
 		Valid: atLeast(0),
-		Doc:   "Pause before a failed request between controllers is repeated.",
+		Doc:   "Pause of Kafka's controllers before a failed request is repeated; Gregor pauses from 50 ms on, doubled up to 1 s.",
 	},
 	{
 		Name: "controller.quorum.voters", Type: List, Default: "", Importance: High,

@@ -26,6 +26,18 @@ func (c *leaders) recorded(p partitionKey, epoch, leader int32) error {
 	return c.put(c.recordedAs, partitionEpoch{p, epoch}, leader, "is recorded as leader")
 }
 
+// changes counts the epochs of a partition whose leader is not that of the epoch
+// before.
+func (c *leaders) changes() map[partitionKey]int {
+	out := map[partitionKey]int{}
+	for k, leader := range c.recordedAs {
+		if before, ok := c.recordedAs[partitionEpoch{k.partitionKey, k.epoch - 1}]; ok && before != leader {
+			out[k.partitionKey]++
+		}
+	}
+	return out
+}
+
 // leads notes that a node takes itself for the leader.
 func (c *leaders) leads(p partitionKey, epoch, node int32) error {
 	k := partitionEpoch{p, epoch}

@@ -168,6 +168,31 @@ func (c *checks) compareNode(id int32, n *node.Node) error {
 	return nil
 }
 
+// allInSync tells whether the newest metadata name every replica in sync.
+func (c *checks) allInSync() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.newest == nil {
+		return false
+	}
+	for t := range c.newest.Topics() {
+		for _, p := range t.Partitions() {
+			if len(p.ISR) < len(p.Replicas) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// leaderChanges counts, for each partition, how often the metadata named another
+// leader so far.
+func (c *checks) leaderChanges() map[partitionKey]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaders.changes()
+}
+
 // violations are what was found so far.
 func (c *checks) violations() []string {
 	c.mu.Lock()

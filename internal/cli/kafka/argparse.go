@@ -20,7 +20,6 @@ type arguments struct {
 	args   []*argument
 	groups []choiceGroup
 	subs   []*arguments
-	subOf  string // the destination of the subcommand's name
 	name   string // of a subcommand
 }
 
@@ -45,8 +44,6 @@ type argument struct {
 }
 
 func newArguments(prog, text string) *arguments { return &arguments{prog: prog, text: text} }
-
-func (a *arguments) under(dest string) *arguments { a.subOf = dest; return a }
 
 func (a *arguments) sub(name, help string) *arguments {
 	s := &arguments{prog: a.prog + " " + name, text: help, name: name}
@@ -156,7 +153,7 @@ func (a *arguments) into(e *Env, words []string, ns *namespace) error {
 			var names []string
 			for _, s := range a.subs {
 				if s.name == w {
-					ns.values[a.subOf] = []string{w}
+					ns.values["command"] = []string{w}
 					if err := a.checkRequired(seen); err != nil {
 						return err
 					}

@@ -11,7 +11,7 @@ import (
 )
 
 func clusterArguments() *arguments {
-	a := newArguments("kafka-cluster", "Shows a cluster's id and endpoints, and removes brokers that are gone.").under("command")
+	a := newArguments("kafka-cluster", "Shows a cluster's id and endpoints, and removes brokers that are gone.")
 	for _, s := range []*arguments{
 		a.sub("cluster-id", "Show the cluster's id."),
 		a.sub("unregister", "Forget a broker."),

@@ -14,7 +14,7 @@ import (
 )
 
 func featuresArguments() *arguments {
-	a := newArguments("kafka-features", "Shows and changes the levels of a cluster's features.").under("command")
+	a := newArguments("kafka-features", "Shows and changes the levels of a cluster's features.")
 	a.exclusiveNeeded(
 		a.store("--bootstrap-server").about("Brokers to ask: host:port with commas between."),
 		a.store("--bootstrap-controller").about("Controllers to ask: host:port with commas between."),

@@ -21,7 +21,7 @@ import (
 )
 
 func metadataQuorumArguments() *arguments {
-	a := newArguments("kafka-metadata-quorum", "Shows and changes the quorum of controllers.").under("command")
+	a := newArguments("kafka-metadata-quorum", "Shows and changes the quorum of controllers.")
 	a.exclusiveNeeded(
 		a.store("--bootstrap-server").about("Brokers to ask: host:port with commas between."),
 		a.store("--bootstrap-controller").about("Controllers to ask: host:port with commas between."),

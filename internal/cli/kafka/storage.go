@@ -92,7 +92,7 @@ var featureNeeds = map[string]map[int][]featureLevel{
 }
 
 func storageArguments() *arguments {
-	a := newArguments("kafka-storage", "Prepares and inspects the log directories of a node.").under("command")
+	a := newArguments("kafka-storage", "Prepares and inspects the log directories of a node.")
 	config := func(c *arguments) { c.store("--config", "-c").need().about("The node's server.properties.") }
 	info := a.sub("info", "Say what is in the log directories.")
 	config(info)

@@ -19,7 +19,7 @@ import (
 )
 
 func transactionsArguments() *arguments {
-	a := newArguments("kafka-transactions", "Shows the transactions of producers, finds those that hang, and ends them.").under("command")
+	a := newArguments("kafka-transactions", "Shows the transactions of producers, finds those that hang, and ends them.")
 	a.store("--command-config").about("File of client properties.")
 	a.store("--bootstrap-server").need().about("Brokers to ask: host:port with commas between.")
 	l := a.sub("list", "List transactional ids.")

@@ -2,7 +2,7 @@
 
 // Package founding is how nodes that were told of each other by address become
 // a cluster, or find that there is one already. Nodes greet each other (private
-// key 32006): who they are, and how their cluster was founded.
+// key 32010): who they are, and how their cluster was founded.
 //
 // A list of static voters names nodes, but a voter in Raft is a node with its
 // directory, whose id nobody knows beforehand. So the first of the list (the

@@ -11,7 +11,7 @@ import (
 )
 
 // Key of the request.
-const Key int16 = 32006
+const Key int16 = 32010
 
 // Greeting is what a node tells of itself.
 type Greeting struct {
