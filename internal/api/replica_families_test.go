@@ -10,26 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"gregor/internal/meta"
 	"gregor/internal/replica"
 )
-
-// testImage is a cluster of broker 1 with topic "t" of two partitions.
-func testImage(t *testing.T) *meta.Image {
-	t.Helper()
-	id := meta.UUID{1}
-	part := meta.Partition{Replicas: []int32{1}, Dirs: []meta.UUID{{}}, ISR: []int32{1}, Leader: 1, LeaderEpoch: 3}
-	img, _, err := meta.Empty().With([]meta.Record{
-		meta.BrokerRecord{Broker: meta.Broker{ID: 1, Endpoints: []meta.Endpoint{{Listener: "PLAINTEXT", Host: "h", Port: 9092}}}},
-		meta.TopicRecord{Name: "t", ID: id},
-		meta.PartitionRecord{Topic: id, Index: 0, Partition: part},
-		meta.PartitionRecord{Topic: id, Index: 1, Partition: part},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return img
-}
 
 type noPartitions struct{}
 
