@@ -23,7 +23,7 @@ const mostChanges = 2
 // Method: the leaders that the metadata name, over a minute, under load.
 func TestSimFlapping(t *testing.T) {
 	t.Parallel()
-	for seed := range seeds.All(t, 1, cost) {
+	for seed := range seeds.All(t, 1, 3*cost) {
 		synctest.Test(t, func(t *testing.T) { flap(t, seed) })
 	}
 }
