@@ -230,7 +230,7 @@ func TestSimConsumeTransformProduce(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, err := kgo.NewGroupTransactSession(append(opts, kgo.SeedBrokers(b.Addr()), kgo.TransactionalID("etl"), kgo.ConsumerGroup("etl"),
-			kgo.ConsumeTopics("in"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(),
+			kgo.ConsumeTopics("in"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 			kgo.MetadataMinAge(20*time.Millisecond), kgo.AlwaysRetryEOF(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond }), kgo.SessionTimeout(6*time.Second))...)
 		if err != nil {

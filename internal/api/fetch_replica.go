@@ -206,14 +206,14 @@ func (f *Fetch) serveReplica(ctx context.Context, c *Call, s *fetched) (wire.Rep
 		return s.refuse(kerr.ClusterAuthorizationFailed), nil
 	}
 	q := &s.q
-	switch {
-	case q.sessionEpoch == finalEpoch: // no session: a request for itself
+	switch q.sessionEpoch {
+	case finalEpoch: // no session: a request for itself
 		if q.sessionID != noSession {
 			f.endSession(q)
 		}
 		s.follow = &followSession{replica: q.replica, parts: map[partKey]*followPart{}}
 		defer func(x *followSession) { f.followers.close(x) }(s.follow)
-	case q.sessionEpoch == initialEpoch:
+	case initialEpoch:
 		f.endSession(q)
 		s.follow = f.followers.open(ctx, c, q.replica)
 	default:
@@ -300,21 +300,21 @@ func (s *fetched) refuse(err error) wire.Reply {
 }
 
 // take lists what has moved after what was mentioned. mu is held.
-func (x *followSession) take(s *fetched) {
-	x.queueMu.Lock()
-	defer x.queueMu.Unlock()
-	for _, p := range x.queue {
+func (s *followSession) take(r *fetched) {
+	s.queueMu.Lock()
+	defer s.queueMu.Unlock()
+	for _, p := range s.queue {
 		p.moved = false
-		if p.turn == x.turn || x.parts[p.key] != p {
+		if p.turn == s.turn || s.parts[p.key] != p {
 			continue
 		}
-		p.turn = x.turn
+		p.turn = s.turn
 		part := p.asked
 		part.mentioned = false
-		s.parts = append(s.parts, part)
+		r.parts = append(r.parts, part)
 	}
-	clear(x.queue)
-	x.queue, x.arrived = x.queue[:0], 0
+	clear(s.queue)
+	s.queue, s.arrived = s.queue[:0], 0
 }
 
 // readFollowed reads the partitions listed. mu of the session is held.

@@ -236,7 +236,7 @@ func (n *Node) forgetTopics(d *meta.Delta) {
 
 // countUnclean counts leaders that were elected from outside the in-sync set.
 func (n *Node) countUnclean(d *meta.Delta) {
-	if n.quorum == nil || !n.quorum.Status().Leading {
+	if !n.up.Load() || !n.quorum.Status().Leading { // up: n.quorum is set
 		return
 	}
 	for c := range d.TopicChanges() {

@@ -41,10 +41,6 @@ func (v Voter) Endpoint(listeners ...string) (meta.Endpoint, bool) {
 	return v.Endpoints[0], true
 }
 
-func (v Voter) equal(o Voter) bool {
-	return v.ID == o.ID && v.Directory == o.Directory && slices.Equal(v.Endpoints, o.Endpoints)
-}
-
 // Membership is who votes, as of the newest change that this node has applied.
 // Never changed.
 type Membership struct {

@@ -398,7 +398,6 @@ type memSource struct {
 	told     map[PartitionID][2]int64 // high watermark and start
 	released int32
 	parked   signalOf
-	closed   bool
 }
 
 // signalOf is a Waker that counts bytes.

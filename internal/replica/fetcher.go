@@ -350,7 +350,7 @@ func (f *fetcher) fetch(ctx context.Context, next time.Time) time.Duration {
 		defer a.Release()
 	}
 	if a.Code != 0 {
-		err := error(kerr.ErrorForCode(a.Code))
+		err := kerr.ErrorForCode(a.Code)
 		f.session = 0
 		if errors.Is(err, kerr.FetchSessionIDNotFound) || errors.Is(err, kerr.InvalidFetchSessionEpoch) || errors.Is(err, kerr.FetchSessionTopicIDError) {
 			// The leader has none such any more, for whatever reason.
@@ -474,7 +474,7 @@ func (f *fetcher) tell() {
 		}
 		f.mu.Unlock()
 		n.BrokerEpoch = f.set.brokerEpoch()
-		slices.SortFunc(ps, func(a, b *Partition) int { return bytesCompare((*[16]byte)(&a.id), (*[16]byte)(&b.id)) })
+		slices.SortFunc(ps, func(a, b *Partition) int { return bytesCompare(&a.id, &b.id) })
 		told = told[:0]
 		for _, p := range ps {
 			if e, ok := p.untold(); ok {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gregor/internal/meta"
 	"gregor/internal/node"
@@ -31,6 +32,7 @@ type checks struct {
 	watermarks watermarks
 	logs       logs
 	newest     *meta.Image
+	moves      moves
 	found      []string
 }
 
@@ -38,7 +40,7 @@ type checks struct {
 const mostFound = 20
 
 func newChecks() *checks {
-	return &checks{images: newImages(), leaders: newLeaders(), watermarks: newWatermarks(), logs: newLogs()}
+	return &checks{moves: moves{began: time.Now()}, images: newImages(), leaders: newLeaders(), watermarks: newWatermarks(), logs: newLogs()}
 }
 
 func (c *checks) add(err error) {
@@ -53,9 +55,11 @@ func (c *checks) published(id int32, img *meta.Image) {
 	defer c.mu.Unlock()
 	c.add(c.images.observe(id, img))
 	if c.newest == nil || img.Version() > c.newest.Version() {
+		before := c.newest
 		c.newest = img
 		for t := range img.Topics() {
 			for i, p := range t.Partitions() {
+				c.moves.note(before, t, i, p)
 				c.add(c.leaders.recorded(partitionKey{t.ID, i, t.Name}, p.LeaderEpoch, p.Leader))
 			}
 		}
@@ -168,21 +172,45 @@ func (c *checks) compareNode(id int32, n *node.Node) error {
 	return nil
 }
 
-// allInSync tells whether the newest metadata name every replica in sync.
-func (c *checks) allInSync() bool {
+// moves tells how partitions changed, for a failing test to print.
+type moves struct {
+	began time.Time
+	lines []string
+}
+
+// mostMoves bounds what is kept; the last ones tell how it ended.
+const mostMoves = 400
+
+func (m *moves) note(before *meta.Image, t *meta.Topic, i int32, p *meta.Partition) {
+	if before != nil {
+		if old := before.Partition(t.Name, i); old == p || old != nil && old.PartitionEpoch == p.PartitionEpoch {
+			return
+		}
+	}
+	if len(m.lines) >= mostMoves {
+		m.lines = m.lines[mostMoves/2:]
+	}
+	m.lines = append(m.lines, fmt.Sprintf("%9.3fs %s-%d: leader %d epoch %d.%d isr %v elr %v last %v", time.Since(m.began).Seconds(),
+		t.Name, i, p.Leader, p.LeaderEpoch, p.PartitionEpoch, p.ISR, p.ELR, p.LastELR))
+}
+
+// state is what the newest metadata say, for a failing test to print.
+func (c *checks) state() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.newest == nil {
-		return false
+		return "no metadata"
+	}
+	s := strings.Join(c.moves.lines, "\n") + fmt.Sprintf("\nversion %d", c.newest.Version())
+	for b := range c.newest.Brokers() {
+		s += fmt.Sprintf("\nbroker %d: epoch %d fenced %v stopping %v", b.ID, b.Epoch, b.Fenced, b.Stopping)
 	}
 	for t := range c.newest.Topics() {
-		for _, p := range t.Partitions() {
-			if len(p.ISR) < len(p.Replicas) {
-				return false
-			}
+		for i, p := range t.Partitions() {
+			s += fmt.Sprintf("\n%s-%d: leader %d epoch %d replicas %v isr %v elr %v last %v", t.Name, i, p.Leader, p.LeaderEpoch, p.Replicas, p.ISR, p.ELR, p.LastELR)
 		}
 	}
-	return true
+	return s
 }
 
 // leaderChanges counts, for each partition, how often the metadata named another

@@ -43,7 +43,6 @@ type Cluster struct {
 	checks   *checks
 
 	duplicates *duplicates
-	diskLost   bool // one is enough, see lostDisk
 
 	mu      sync.Mutex // guards the rest; a leaf
 	story   []string

@@ -31,7 +31,7 @@ func TestSimFlapping(t *testing.T) {
 // flap disturbs a node in one of two ways, by the seed.
 func flap(t *testing.T, seed uint64) {
 	c, err := Start(Config{Seed: seed, Nodes: 3, Replicas: 3})
-	defer c.Close()
+	t.Cleanup(c.Close)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,7 @@ func one(t *testing.T, cfg Config) {
 	for _, m := range c.machines {
 		t.Logf("node %d:\n%s", m.id, m.log)
 	}
+	t.Logf("metadata: %s", c.checks.state())
 	t.Logf("faults:\n%s", strings.Join(c.Story(), "\n"))
 	for _, x := range wrong {
 		t.Error(x)

@@ -59,7 +59,7 @@ func (s *Shard) endV1(now time.Time, t *Txn, end End) coord.Result {
 	case t.Epoch != end.Producer.Epoch:
 		return coord.Result{Err: kerr.ProducerFenced}
 	case t.State == Ongoing:
-		return s.decide(t, t.prepared(outcome(end.Commit), 0, NoProducer, now.UnixMilli()), goesOn)
+		return s.decide(t.prepared(outcome(end.Commit), 0, NoProducer, now.UnixMilli()), goesOn)
 	case t.State.preparing() && same:
 		return coord.Result{Err: kerr.ConcurrentTransactions}
 	case same:
@@ -110,7 +110,7 @@ func (s *Shard) endV2(now time.Time, t *Txn, end End) coord.Result {
 	}
 	n := t.prepared(outcome(end.Commit), end.Version, next, now.UnixMilli())
 	c := n.completed(n.Updated)
-	return s.decide(t, n, Ended{coord.Producer{ID: c.Producer, Epoch: c.Epoch}})
+	return s.decide(n, Ended{coord.Producer{ID: c.Producer, Epoch: c.Epoch}})
 }
 
 func outcome(commit bool) State {
@@ -122,7 +122,7 @@ func outcome(commit bool) State {
 
 // decide writes the decision n and orders its markers. Without a partition
 // there is nothing to wait for.
-func (s *Shard) decide(t, n *Txn, reply Ended) coord.Result {
+func (s *Shard) decide(n *Txn, reply Ended) coord.Result {
 	if len(n.Partitions) == 0 {
 		return coord.Result{Records: []coord.Record{record(n), record(n.completed(n.Updated))}, Reply: reply}
 	}

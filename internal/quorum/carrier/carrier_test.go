@@ -195,7 +195,7 @@ func TestChunksOutOfLine(t *testing.T) {
 		if k.last() {
 			k.message = []byte{8, 7} // MsgSnap, but of no index
 		}
-		a, err := s.r.Serve(ChunkKey, k.append(nil))
+		a, err := s.r.Serve(ChunkKey, k.encode())
 		if err != nil {
 			return 99
 		}
@@ -222,8 +222,8 @@ func TestChunksOutOfLine(t *testing.T) {
 func FuzzReceive(f *testing.F) {
 	m := []byte{8, 3}
 	f.Add(true, appendStep(nil, "c", [][]byte{m, m}))
-	f.Add(false, chunk{cluster: "c", index: 1, size: 4, piece: []byte("ab")}.append(nil))
-	f.Add(false, chunk{cluster: "c", index: 1, size: 2, piece: []byte("ab"), message: m}.append(nil))
+	f.Add(false, chunk{cluster: "c", index: 1, size: 4, piece: []byte("ab")}.encode())
+	f.Add(false, chunk{cluster: "c", index: 1, size: 2, piece: []byte("ab"), message: m}.encode())
 	f.Fuzz(func(t *testing.T, step bool, b []byte) {
 		s := newStation("c")
 		key := ChunkKey
@@ -236,12 +236,12 @@ func FuzzReceive(f *testing.F) {
 			}
 		}
 		if k, err := decodeChunk(b); err == nil {
-			if again, err := decodeChunk(k.append(nil)); err != nil || again.at != k.at || !bytes.Equal(again.piece, k.piece) {
+			if again, err := decodeChunk(k.encode()); err != nil || again.at != k.at || !bytes.Equal(again.piece, k.piece) {
 				t.Fatalf("%+v %v", again, err)
 			}
 		}
 		if c, text, err := decodeAnswer(b); err == nil {
-			if c2, text2, err := decodeAnswer(appendAnswer(nil, c, text)); err != nil || c2 != c || text2 != text {
+			if c2, text2, err := decodeAnswer(encodeAnswer(c, text)); err != nil || c2 != c || text2 != text {
 				t.Fatal(c2, text2, err)
 			}
 		}

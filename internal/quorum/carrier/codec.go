@@ -144,8 +144,8 @@ type chunk struct {
 
 func (k chunk) last() bool { return k.at+uint64(len(k.piece)) == k.size }
 
-func (k chunk) append(b []byte) []byte {
-	b = appendBytes(append(b, 0), k.cluster)
+func (k chunk) encode() []byte {
+	b := appendBytes([]byte{0}, k.cluster)
 	for _, v := range []uint64{k.from, k.to, k.index, k.term} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
@@ -174,8 +174,8 @@ func decodeChunk(b []byte) (k chunk, err error) {
 	return k, nil
 }
 
-func appendAnswer(b []byte, c code, text string) []byte {
-	return appendBytes(append(b, 0, byte(c)), text[:min(len(text), maxText)])
+func encodeAnswer(c code, text string) []byte {
+	return appendBytes([]byte{0, byte(c)}, text[:min(len(text), maxText)])
 }
 
 func decodeAnswer(b []byte) (code, string, error) {

@@ -38,7 +38,7 @@ func NewReceiver(cluster string, step func(*pb.Message) error) *Receiver {
 }
 
 // NotReady is the answer of a node that has no quorum yet.
-func NotReady(text string) []byte { return appendAnswer(nil, notReady, text) }
+func NotReady(text string) []byte { return encodeAnswer(notReady, text) }
 
 // Serve answers a request by its key. The body is not kept. An error means that
 // it is none of ours: the connection is not worth keeping.
@@ -56,7 +56,7 @@ func (r *Receiver) refuse(cluster string) []byte {
 	if cluster == r.cluster {
 		return nil
 	}
-	return appendAnswer(nil, otherCluster, "it is a node of cluster "+r.cluster+", not "+cluster[:min(len(cluster), 64)])
+	return encodeAnswer(otherCluster, "it is a node of cluster "+r.cluster+", not "+cluster[:min(len(cluster), 64)])
 }
 
 func (r *Receiver) messages(body []byte) ([]byte, error) {
@@ -75,7 +75,7 @@ func (r *Receiver) messages(body []byte) ([]byte, error) {
 			return NotReady(err.Error()), nil
 		}
 	}
-	return appendAnswer(nil, taken, ""), nil
+	return encodeAnswer(taken, ""), nil
 }
 
 // betweenVoters are the kinds of messages that one voter may send another, but
@@ -100,9 +100,9 @@ func (r *Receiver) chunk(body []byte) ([]byte, error) {
 	data, ok := r.assemble(k)
 	switch {
 	case !ok:
-		return appendAnswer(nil, outOfLine, ""), nil
+		return encodeAnswer(outOfLine, ""), nil
 	case !k.last():
-		return appendAnswer(nil, taken, ""), nil
+		return encodeAnswer(taken, ""), nil
 	}
 	m := &pb.Message{}
 	if err := proto.Unmarshal(k.message, m); err != nil || m.GetType() != pb.MsgSnap || m.GetSnapshot().GetMetadata() == nil || m.GetSnapshot().GetMetadata().GetIndex() != k.index {
@@ -112,7 +112,7 @@ func (r *Receiver) chunk(body []byte) ([]byte, error) {
 	if err := r.step(m); err != nil {
 		return NotReady(err.Error()), nil
 	}
-	return appendAnswer(nil, taken, ""), nil
+	return encodeAnswer(taken, ""), nil
 }
 
 // assemble adds a piece where it belongs; data is whole when the last is in.

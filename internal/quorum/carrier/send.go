@@ -304,7 +304,7 @@ func (l *link) snapshot(m *pb.Message) error {
 			if k.last() {
 				k.message = message
 			}
-			err = l.ask(ChunkKey, k.append(nil))
+			err = l.ask(ChunkKey, k.encode())
 			if at += len(k.piece); err != nil || k.last() {
 				break
 			}

@@ -17,7 +17,6 @@ const (
 
 var errMalformed = errors.New("link: malformed answer")
 
-func put16(b []byte, v int16) []byte { return binary.BigEndian.AppendUint16(b, uint16(v)) }
 func put32(b []byte, v int32) []byte { return binary.BigEndian.AppendUint32(b, uint32(v)) }
 func put64(b []byte, v int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(v)) }
 func putLen(b []byte, n int) []byte  { return binary.AppendUvarint(b, uint64(n+1)) }

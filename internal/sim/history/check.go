@@ -289,14 +289,18 @@ func (c *checker) ends(p Partition, l *log) {
 	}
 }
 
-// commits judges a group's offsets that somebody asked for.
+// commits judges a group's offsets that somebody asked for. A coordinator that
+// was deposed and has not heard of it answers from what it knows, and its answer
+// has no epoch; so one that is too low is held against the group only if no
+// later one is high enough. Members are judged by where they begin, see start.
 func (c *checker) commits(p Partition, l *log) {
-	for _, look := range l.looks {
+	for i, look := range l.looks {
 		if look.Group == "" {
 			continue
 		}
 		for _, m := range l.commits {
-			if m.Group == look.Group && m.Outcome == Done && m.Ended < look.Began && look.Offset < m.Offset {
+			if m.Group == look.Group && m.Outcome == Done && m.Ended < look.Began && look.Offset < m.Offset &&
+				!slices.ContainsFunc(l.looks[i:], func(k *Look) bool { return k.Group == m.Group && k.Offset >= m.Offset }) {
 				c.report(LostCommit, p, "group %s is at %d, committed was %d", look.Group, look.Offset, m.Offset)
 				break
 			}

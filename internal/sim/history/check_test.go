@@ -107,9 +107,10 @@ func TestCheck(t *testing.T) {
 		"end below an earlier leader's":        {new(script).lookIn(1, "", 7).lookIn(2, "", 6), []Kind{FallenEnd}},
 		"end of a deposed leader":              {new(script).lookIn(2, "", 7).lookIn(1, "", 6), nil},
 
-		"commit":            {new(script).commit(5, Done).look("g", 5).commit(7, Unknown).look("g", 5), nil},
-		"commit lost":       {new(script).commit(5, Done).look("g", 4), []Kind{LostCommit}},
-		"commit of another": {new(script).commit(5, Done).look("h", 4), nil},
+		"commit":      {new(script).commit(5, Done).look("g", 5).commit(7, Unknown).look("g", 5), nil},
+		"commit lost": {new(script).commit(5, Done).look("g", 4), []Kind{LostCommit}},
+		"commit unknown to a deposed coordinator": {new(script).commit(5, Done).look("g", 4).look("g", 5), nil},
+		"commit of another":                       {new(script).commit(5, Done).look("h", 4), nil},
 		"member goes on": {
 			new(script).sent(1, "a", 0).sent(1, "b", 1).assign(8, "g").poll(8, 0, "a").commit(1, Done).assign(9, "g").poll(9, 1, "b"), nil,
 		},

@@ -149,7 +149,7 @@ func copyAll(a Args) {
 	ctx := context.Background()
 	s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(a["bootstrap"]), kgo.ClientID("franz-interop"), kgo.TransactionalID(a["id"]),
 		kgo.TransactionTimeout(20*time.Second), kgo.ConsumerGroup(a["group"]), kgo.ConsumeTopics(a["in"]), kgo.SessionTimeout(6*time.Second),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	Must(err)
 	Out(map[string]any{"ready": true})
 	for turn := 2; ; turn++ {
