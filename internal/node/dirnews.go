@@ -17,9 +17,8 @@ import (
 // failed (with each heartbeat) and which replica lies where. It belongs to the
 // goroutine that beats.
 type dirNews struct {
-	looked *meta.Image // homes were compared with
-	failed time.Time   // since when a failure is not known to the controller
-	asking chan error  // capacity 1: the outcome of the request under way, nil: there is none
+	failed time.Time  // since when a failure is not known to the controller
+	asking chan error // capacity 1: the outcome of the request under way, nil: there is none
 }
 
 // offlineDirs are the directories that failed.
@@ -63,15 +62,15 @@ func (m *membership) tellDirs(ctx context.Context, offline []meta.UUID, told boo
 	select {
 	case err := <-m.dirs.asking:
 		if m.dirs.asking = nil; err != nil {
-			m.dirs.looked = nil // asked again
+			n.homesIn.Store(nil) // asked again
 		}
 	default:
 	}
 	img := n.image.Load()
-	if !told || m.dirs.asking != nil || img == m.dirs.looked {
+	if !told || m.dirs.asking != nil || img == n.homesIn.Load() {
 		return
 	}
-	m.dirs.looked = img
+	n.homesIn.Store(img) // before they are looked at: a move may end meanwhile
 	homes := n.homes(img)
 	if len(homes) == 0 {
 		return

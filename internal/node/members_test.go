@@ -18,6 +18,7 @@ import (
 
 	"gregor/internal/config"
 	"gregor/internal/meta"
+	"gregor/internal/storage"
 	"gregor/internal/vfs"
 )
 
@@ -210,6 +211,38 @@ func TestDirectories(t *testing.T) {
 		}
 		return !slices.Contains(n.Image().Broker(1).Dirs, more) && inService(n) == 3
 	})
+}
+
+// TestMovesAreTold: when a log has moved to another directory of its broker and
+// nothing else changes, the controller learns of it.
+func TestMovesAreTold(t *testing.T) {
+	t.Parallel()
+	for _, nodes := range []int{1, 3} {
+		v := newVoters(t, nodes)
+		defer v.close()
+		v.startAllWhole("log.dirs=/data,/more", "metadata.log.dir=/data", "broker.heartbeat.interval.ms=50")
+		v.await("all brokers", func(n *Node) bool { return inService(n) == nodes })
+		n := v.nodes[nodes-1]
+		id := n.live.Broker().NodeID
+		v.create(n, "t", 1, int16(nodes))
+		v.await("the log", func(*Node) bool { p := n.table.Named("t", 0); return p != nil && p.Log() != nil })
+		p := n.table.Named("t", 0)
+		at := func(want meta.UUID) func(*Node) bool {
+			return func(n *Node) bool { m := n.Image().Partition("t", 0); return m != nil && m.Dir(id) == want }
+		}
+		v.await("its directory", at(p.Log().Dir().ID()))
+		for range 2 { // and back
+			v.await("nothing to tell", func(*Node) bool { return n.homesIn.Load() == n.image.Load() })
+			i := slices.IndexFunc(n.dirs, func(d *storage.Dir) bool { return d != p.Log().Dir() })
+			if err := n.table.Move(p, n.dirs[i]); err != nil {
+				t.Fatal(err)
+			}
+			v.await("its new directory", at(n.dirs[i].ID()))
+			if p.Log().Dir() != n.dirs[i] {
+				t.Error("the controller was told before the move ended")
+			}
+		}
+	}
 }
 
 // TestOneIDTwice: a second process under an id is refused while the first is in

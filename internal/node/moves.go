@@ -32,6 +32,7 @@ func (n *Node) moveEvents() replica.MoveEvents {
 			}
 			switch {
 			case to != nil:
+				n.homesIn.Store(nil) // the next heartbeat tells the controller
 				log.Info("log moved", "log", name.String(), "from", from, "to", to.Dir().Path())
 			case err == nil:
 				log.Info("move of a log was given up", "log", name.String(), "dir", from)

@@ -89,7 +89,10 @@ type Node struct {
 	ids        *uplink.ProducerIDs
 	raiser     *epochRaiser
 	membership *membership
-	balancer   *balancer
+	// homesIn is the metadata that the directories of all logs were compared
+	// with last; nil: to be compared again, for one has moved.
+	homesIn  atomic.Pointer[meta.Image]
+	balancer *balancer
 	// formerLeader is the last active controller but this node, -1: none known.
 	formerLeader atomic.Int32
 
