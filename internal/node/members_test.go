@@ -267,7 +267,7 @@ func TestOneIDTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.await("the fourth broker", func(n *Node) bool { return inService(n) == 4 })
-	second := twin("initial.broker.registration.timeout.ms=700")
+	second := twin("initial.broker.registration.timeout.ms=2500")
 	if err := second.Start(t.Context()); !errors.Is(err, kerr.DuplicateBrokerRegistration) || !strings.Contains(err.Error(), "node.id 4") {
 		t.Errorf("a second broker 4: %v", err)
 	}
