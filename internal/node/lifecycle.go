@@ -206,21 +206,29 @@ func (n *Node) register(ctx context.Context) error {
 
 // enrol registers. While another process holds the id, which may be one that
 // died just now, it tries again until ctx ends.
-func (n *Node) enrol(ctx context.Context, ready bool) (epoch int64, err error) {
-	for told := false; ; told = true {
-		epoch, err = n.uplink.Register(ctx, n.registration(), ready)
+func (n *Node) enrol(ctx context.Context, ready bool) (int64, error) {
+	inUse := func(err error) error {
+		return fmt.Errorf("node.id %d is in use by a broker with other log directories: %w", n.live.Broker().NodeID, err)
+	}
+	var before error
+	for {
+		epoch, err := n.uplink.Register(ctx, n.registration(), ready)
 		if !errors.Is(err, kerr.DuplicateBrokerRegistration) {
+			if err != nil && before != nil && ctx.Err() != nil { // the time ended within a later try
+				return 0, inUse(before)
+			}
 			return epoch, err
 		}
-		if !told {
+		if before == nil {
 			n.log.Warn("another process is registered under this node.id; waiting for its session to end", "node_id", n.live.Broker().NodeID, "error", err)
 		}
+		before = err
 		t := time.NewTimer(250 * time.Millisecond)
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return 0, fmt.Errorf("node.id %d is in use by a broker with other log directories: %w", n.live.Broker().NodeID, err)
+			return 0, inUse(err)
 		}
 	}
 }
