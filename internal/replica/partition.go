@@ -174,6 +174,11 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 		Replicas: replicas(m.Replicas), ISR: replicas(m.ISR),
 	}
 	p.mu.Lock()
+	if p.lostTail >= 0 && !p.table.settled.Load() {
+		// The metadata are followed from some time ago on, and the controller
+		// does not know of the loss yet: this election did not count with it.
+		p.lostTail = max(p.lostTail, m.LeaderEpoch)
+	}
 	if l := p.leader; l != nil && m.Leader == self && m.LeaderEpoch == l.State().LeaderEpoch {
 		p.settle(l.Changed(s, now))
 		p.knowBrokers(now)
