@@ -35,10 +35,11 @@ var (
 )
 
 // startControl opens the metadata log, starts the controller and the quorum,
-// and with the first published image the partitions that this node hosts.
+// and begins to follow the metadata.
 func (n *Node) startControl(context.Context) error {
 	b := n.live.Broker()
 	q := b.Quorum
+	n.caughtUp = !b.IsBroker // a controller hosts nothing
 	log, err := n.metaDir.Open(metadataLog, metadataID, storage.LogConfig{
 		Create: true, Durable: true, Reserve: true,
 		SegmentBytes: int64(q.SegmentBytes), SegmentAge: q.SegmentAge, Retention: -1, FileDeleteDelay: -1,
@@ -129,12 +130,39 @@ func (n *Node) flushRecovered() {
 	}
 }
 
-// publish carries a new image to every room, in this order: settings, because
-// partitions read them; partitions, because a request that sees a new topic
-// wants to find it; the pointer that requests read; coordinators, whose
-// clients look up their place by that pointer.
+// publish takes a new image: the settings at once, because the way to the
+// controller may need them. The rest waits until this broker has caught up. A
+// restart follows the metadata from some time ago on, and nothing of then may be
+// done again: to delete a topic that has been made anew since would delete its
+// records.
 func (n *Node) publish(img *meta.Image, d *meta.Delta) {
+	n.publishing <- struct{}{}
+	defer func() { <-n.publishing }()
 	n.applySettings(img, d)
+	if !n.caughtUp {
+		n.image.Store(img)
+		return
+	}
+	n.carryOut(img, d)
+}
+
+// catchUp follows what is committed by now, and then begins to do what it says.
+func (n *Node) catchUp(ctx context.Context) error {
+	if err := n.uplink.CatchUp(ctx); err != nil {
+		return err
+	}
+	n.publishing <- struct{}{}
+	defer func() { <-n.publishing }()
+	n.caughtUp = true
+	img := n.image.Load()
+	n.carryOut(img, meta.Diff(meta.Empty(), img))
+	return nil
+}
+
+// carryOut carries an image to every room, in this order: partitions, because a
+// request that sees a new topic wants to find it; the pointer that requests
+// read; coordinators, whose clients look up their place by that pointer.
+func (n *Node) carryOut(img *meta.Image, d *meta.Delta) {
 	n.subscribeTelemetry(img, d)
 	gone := n.gone(d)
 	if err := n.table.Apply(d); err != nil {

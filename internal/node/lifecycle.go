@@ -179,7 +179,7 @@ func (n *Node) register(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.Quorum.RegistrationTimeout)
 	defer cancel()
-	if err := n.uplink.CatchUp(ctx); err != nil {
+	if err := n.catchUp(ctx); err != nil {
 		return fmt.Errorf("the active controller is not reached (initial.broker.registration.timeout.ms): %w", err)
 	}
 	ready := n.alone() // then nobody waits for this broker's heartbeats to begin

@@ -102,6 +102,9 @@ type Node struct {
 	topics *creator
 	image  atomic.Pointer[meta.Image]
 
+	publishing chan struct{} // capacity 1: one image at a time
+	caughtUp   bool          // whoever holds publishing may look, see publish
+
 	// What ends transactions: markers carries orders to markerAPI here, or over
 	// peers to other brokers.
 	markers   *markers.Loop
@@ -148,7 +151,7 @@ const (
 
 // New makes a node that has touched nothing yet.
 func New(cfg Config) *Node {
-	n := &Node{cfg: cfg, live: config.NewLive(cfg.Settings), fs: cfg.FS, failed: make(chan struct{})}
+	n := &Node{cfg: cfg, live: config.NewLive(cfg.Settings), fs: cfg.FS, failed: make(chan struct{}), publishing: make(chan struct{}, 1)}
 	if n.fs == nil {
 		n.fs = vfs.OS()
 	}

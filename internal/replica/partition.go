@@ -59,7 +59,11 @@ type Partition struct {
 	// this node leads again only in a newer one.
 	lostTail      int32
 	waitsForEpoch bool // the controller was asked for that epoch
-	gate          gate
+	// anew: the log must have been there and was not; promised: its directory
+	// knew it. home is the directory that the metadata name for it.
+	anew, promised bool
+	home           meta.UUID
+	gate           gate
 
 	// Of a follower: who fetches for it; the number of its last cut; what the
 	// leader was last told to be flushed; whether news of more is queued; and
@@ -174,6 +178,12 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 		Replicas: replicas(m.Replicas), ISR: replicas(m.ISR),
 	}
 	p.mu.Lock()
+	p.home = m.Dir(self)
+	if p.lostTail >= 0 && !p.table.settled.Load() {
+		// The metadata are followed from some time ago on, and the controller
+		// does not know of the loss yet: this election did not count with it.
+		p.lostTail = max(p.lostTail, m.LeaderEpoch)
+	}
 	if l := p.leader; l != nil && m.Leader == self && m.LeaderEpoch == l.State().LeaderEpoch {
 		p.settle(l.Changed(s, now))
 		p.knowBrokers(now)

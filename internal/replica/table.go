@@ -529,6 +529,8 @@ func (t *Table) openLate(now time.Time) {
 // attach gives the partition its log, before anybody can ask for it.
 func (p *Partition) attach(log *storage.Log, m *meta.Partition, gone bool) {
 	p.log.Store(log)
+	p.anew = gone
+	p.promised = gone && log.Promised()
 	if len(log.Recovery().Damage) > 0 {
 		p.damage()
 	}

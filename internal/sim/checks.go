@@ -172,6 +172,23 @@ func (c *checks) compareNode(id int32, n *node.Node) error {
 	return nil
 }
 
+// allInSync tells whether the newest metadata name every replica in sync.
+func (c *checks) allInSync() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.newest == nil {
+		return false
+	}
+	for t := range c.newest.Topics() {
+		for _, p := range t.Partitions() {
+			if len(p.ISR) < len(p.Replicas) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // moves tells how partitions changed, for a failing test to print.
 type moves struct {
 	began time.Time

@@ -43,6 +43,7 @@ type Cluster struct {
 	checks   *checks
 
 	duplicates *duplicates
+	diskLost   bool // one is enough, see lostDisk
 
 	mu      sync.Mutex // guards the rest; a leaf
 	story   []string

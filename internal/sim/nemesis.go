@@ -38,6 +38,7 @@ var faults = []fault{
 	}},
 	{"slow disk", 1, slowDisk},
 	{"full disk", 1, fullDisk},
+	{"lost disk", 3, lostDisk},
 	{"isolate", 3, func(c *Cluster) (string, func()) {
 		some := c.some(c.minority())
 		return c.parted(some, c.others(some))
@@ -221,6 +222,20 @@ func slowDisk(c *Cluster) (string, func()) {
 	d := time.Duration(10<<c.random.IntN(8)) * time.Millisecond
 	lift := m.disk.Add(vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncFS, Before: func(vfs.Call) { time.Sleep(d) }})
 	return fmt.Sprintf("node %d by %v", m.id, d), lift
+}
+
+// lostDisk has a node come back with nothing. One node of a run, and only while
+// every replica is in sync: acknowledged records are on two disks at least. The
+// node is then a voter no longer, so a second one would end the quorum.
+func lostDisk(c *Cluster) (string, func()) {
+	m := c.some(1)[0]
+	if c.diskLost || m.life == nil || !c.checks.allInSync() {
+		return "", nil
+	}
+	c.diskLost = true
+	m.kill()
+	m.mem = vfs.NewMem()
+	return fmt.Sprintf("node %d", m.id), m.revive
 }
 
 func fullDisk(c *Cluster) (string, func()) {

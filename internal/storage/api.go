@@ -181,7 +181,8 @@ type Recovery struct {
 	CutBytes int64
 	End      int64
 	// LostTail: the log may end before where it ended, so its leader epoch
-	// must be raised before it leads again.
+	// must be raised before it leads again. Below the durable point nothing is
+	// lost but for Damage.
 	LostTail bool
 	// Damage below the durable point; nil when there is none.
 	Damage []*CorruptError

@@ -8,6 +8,7 @@ import (
 
 	"gregor/internal/batch"
 	"gregor/internal/storage/epoch"
+	"gregor/internal/vfs"
 )
 
 // TestEpochVotes: one batch for each number, at offsets 0, 1, 2 ...; which of
@@ -62,5 +63,55 @@ func TestEpochVotes(t *testing.T) {
 		if fmt.Sprint(bad) != fmt.Sprint(c.bad) || fmt.Sprint(votes.entries()) != fmt.Sprint(c.want) {
 			t.Errorf("%s: bad %v, want %v; entries %v, want %v", c.name, bad, c.bad, votes.entries(), c.want)
 		}
+	}
+}
+
+// TestEmptyEpochGivesWay: an epoch in which nothing was written here is
+// forgotten when the leader's batches are older. Were it kept, all of them would
+// count as damaged.
+func TestEmptyEpochGivesWay(t *testing.T) {
+	t.Parallel()
+	d, l := openOne(t, vfs.NewMem(), LogConfig{Durable: true})
+	appendFetched := func(epochs ...int32) {
+		for _, e := range epochs {
+			v := testBatch(1, simNow, 10)
+			v.SetBaseOffset(l.End())
+			v.SetLeaderEpoch(e)
+			if _, err := l.Append(v, Append{Origin: Replication}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	assign := func(e int32) {
+		if err := l.AssignEpoch(e, l.End()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	assign(2) // led, of an empty log
+	appendFetched(0, 0, 1)
+	assign(5)
+	appendFetched(1, 3)
+	assign(6)
+	appendFetched(6)
+	for offset, want := range []int32{0, 0, 1, 1, 3, 6} {
+		if got := l.EpochAt(int64(offset)); got != want {
+			t.Errorf("offset %d is of epoch %d, want %d", offset, got, want)
+		}
+	}
+	if err := l.Flush(true); err != nil {
+		t.Fatal(err)
+	}
+	d.Abandon()
+	d, l = openOne(t, d.fs, LogConfig{Durable: true})
+	for at := int64(0); at < l.End(); {
+		s, err := l.Read(at, l.End(), 1, true)
+		if err != nil {
+			t.Fatalf("at %d: %v", at, err)
+		}
+		at = s.Next
+		s.Release()
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -294,6 +294,11 @@ func (l *Log) appendLocked(vs []batch.View, total int64, a Append) (r Appended, 
 	if err := l.writeLocked(cfg, vs, total); err != nil {
 		return r, false, err
 	}
+	if a.Origin == Replication && vs[0].LeaderEpoch() < l.epochs.Latest() && l.epochs.TruncateEnd(l.end.Load()) {
+		// An epoch that begins at the end has no record here, and the leader's
+		// has one of an older epoch: nothing was written in that one.
+		l.epochsDirty = true
+	}
 	for _, v := range vs {
 		if e := v.LeaderEpoch(); e > l.epochs.Latest() && l.epochs.Assign(e, v.BaseOffset()) {
 			l.epochsDirty = true
@@ -609,6 +614,13 @@ func (l *Log) ioError(err error) error {
 		return l.dir.Err()
 	}
 	return err
+}
+
+// Promised tells whether the directory's durable points know of records of the
+// log that must be on the disk. Of a log that was made anew: it is not the first.
+func (l *Log) Promised() bool {
+	pt, known := l.dir.points.lookup(l.key())
+	return known && pt.durable > 0
 }
 
 // AssignEpoch notes that a leader of this epoch writes from start on.
