@@ -492,15 +492,19 @@ func bombs(t *testing.T, p *process) {
 			t.Fatal(err)
 		}
 	}
+	size := int64(1 << 30)
+	if testing.Short() { // squeezing takes minutes under the race detector
+		size = 256 << 20
+	}
 	var z, g, nothing bytes.Buffer
-	for b, in := range map[*bytes.Buffer]io.Reader{&z: bomb(1 << 30), &nothing: zeros(1 << 30)} {
+	for b, in := range map[*bytes.Buffer]io.Reader{&z: bomb(size), &nothing: zeros(size)} {
 		w, err := zstd.NewWriter(b, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		squeeze(w, in)
 	}
-	squeeze(gzip.NewWriter(&g), bomb(500<<20))
+	squeeze(gzip.NewWriter(&g), bomb(size/2))
 	for name, b := range map[string][]byte{
 		"zstd": rawBatch(4, -1, -1, -1, z.Bytes()), "gzip": rawBatch(1, -1, -1, -1, g.Bytes()), "zeros": rawBatch(4, -1, -1, -1, nothing.Bytes()),
 	} {
