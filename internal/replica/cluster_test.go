@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -494,12 +495,17 @@ func (s *memSource) read(a *FetchAnswer, m *member, q *FetchRequest, parts []Fet
 			at = nil
 		}
 		if r.Slice.N > 0 {
-			b, err := slurp(r.Slice)
-			if err != nil {
+			switch b, err := slurp(r.Slice); {
+			case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+				// Another leads, and the log was cut after Read had looked. A real
+				// connection ends when its file does.
+				out.Code, out.HighWatermark, out.Start = Code(kerr.NotLeaderForPartition), -1, -1
+			case err != nil:
 				s.c.t.Error(err)
+			default:
+				out.Records = b
+				bytes += len(b)
 			}
-			out.Records = b
-			bytes += len(b)
 		}
 		news := [2]int64{out.HighWatermark, out.Start}
 		s.mu.Lock()
