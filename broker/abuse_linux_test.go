@@ -475,7 +475,7 @@ func (zeroReader) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// bombs inflate to a gigabyte, at once and from many connections.
+// bombs inflate to a gigabyte (a quarter in the short form), at once and from many connections.
 func bombs(t *testing.T, p *process) {
 	// A record with the key k and a value of n zeros; and nothing but zeros.
 	bomb := func(n int64) io.Reader {

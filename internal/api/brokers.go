@@ -47,29 +47,22 @@ const keyForward = FirstPrivate + 5
 // Routes are the family's rows.
 func (f *Brokers) Routes() []Route {
 	return []Route{
-		On(kmsg.AlterPartition, 2, 3, func(ctx context.Context, c *Call, r *kmsg.AlterPartitionRequest) (kmsg.Response, error) {
-			return f.Desk.Serve(ctx, c, r)
-		}).Among(),
+		On(kmsg.AlterPartition, 2, 3, f.serve).Among(),
 		On(kmsg.Envelope, 0, 0, func(ctx context.Context, c *Call, r *kmsg.EnvelopeRequest) (kmsg.Response, error) {
 			return f.Desk.Envelope(ctx, c, r)
 		}).Among(),
-		On(kmsg.BrokerRegistration, 0, 4, func(ctx context.Context, c *Call, r *kmsg.BrokerRegistrationRequest) (kmsg.Response, error) {
-			return f.Desk.Serve(ctx, c, r)
-		}).Among(),
-		On(kmsg.BrokerHeartbeat, 0, 1, func(ctx context.Context, c *Call, r *kmsg.BrokerHeartbeatRequest) (kmsg.Response, error) {
-			return f.Desk.Serve(ctx, c, r)
-		}).Among(),
-		On(kmsg.AllocateProducerIDs, 0, 0, func(ctx context.Context, c *Call, r *kmsg.AllocateProducerIDsRequest) (kmsg.Response, error) {
-			return f.Desk.Serve(ctx, c, r)
-		}).Among(),
-		On(kmsg.ControllerRegistration, 0, 0, func(ctx context.Context, c *Call, r *kmsg.ControllerRegistrationRequest) (kmsg.Response, error) {
-			return f.Desk.Serve(ctx, c, r)
-		}).Among(),
-		On(kmsg.AssignReplicasToDirs, 0, 0, func(ctx context.Context, c *Call, r *kmsg.AssignReplicasToDirsRequest) (kmsg.Response, error) {
-			return f.Desk.Serve(ctx, c, r)
-		}).Among(),
+		On(kmsg.BrokerRegistration, 0, 4, f.serve).Among(),
+		On(kmsg.BrokerHeartbeat, 0, 1, f.serve).Among(),
+		On(kmsg.AllocateProducerIDs, 0, 0, f.serve).Among(),
+		On(kmsg.ControllerRegistration, 0, 0, f.serve).Among(),
+		On(kmsg.AssignReplicasToDirs, 0, 0, f.serve).Among(),
 		Private(keyForward, f.forward),
 	}
+}
+
+// serve gives a request of Kafka's protocol to the Desk.
+func (f *Brokers) serve(ctx context.Context, c *Call, r kmsg.Request) (kmsg.Response, error) {
+	return f.Desk.Serve(ctx, c, r)
 }
 
 func (f *Brokers) forward(ctx context.Context, c *Call, body []byte) (wire.Reply, wire.Pending) {

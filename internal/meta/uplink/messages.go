@@ -139,6 +139,14 @@ func decodeLosses(b []byte) ([]plan.ReplicaLoss, error) {
 	return out, r.end()
 }
 
+// unversioned is what messages of our own share: version 0, flexible.
+type unversioned struct{}
+
+func (unversioned) MaxVersion() int16 { return 0 }
+func (unversioned) SetVersion(int16)  {}
+func (unversioned) GetVersion() int16 { return 0 }
+func (unversioned) IsFlexible() bool  { return true }
+
 // RaiseEpochsKey is the private key of RaiseEpochsRequest.
 const RaiseEpochsKey int16 = 32003
 
@@ -149,19 +157,16 @@ const RaiseEpochsKey int16 = 32003
 //	| broker varint  | epoch varint | count uvar. | each: topic 16 | partition uvarint | epoch varint |
 //	+----------------+--------------+-------------+--------------------------------------------------+
 type RaiseEpochsRequest struct {
+	unversioned
 	Broker      int32
 	BrokerEpoch int64
 	Asked       []plan.EpochRaise
 }
 
 // RaiseEpochsResponse is empty: the metadata tells.
-type RaiseEpochsResponse struct{}
+type RaiseEpochsResponse struct{ unversioned }
 
 func (r *RaiseEpochsRequest) Key() int16                  { return RaiseEpochsKey }
-func (r *RaiseEpochsRequest) MaxVersion() int16           { return 0 }
-func (r *RaiseEpochsRequest) SetVersion(int16)            {}
-func (r *RaiseEpochsRequest) GetVersion() int16           { return 0 }
-func (r *RaiseEpochsRequest) IsFlexible() bool            { return true }
 func (r *RaiseEpochsRequest) ResponseKind() kmsg.Response { return &RaiseEpochsResponse{} }
 
 func (r *RaiseEpochsRequest) AppendTo(b []byte) []byte {
@@ -191,10 +196,6 @@ func (r *RaiseEpochsRequest) ReadFrom(b []byte) error {
 }
 
 func (r *RaiseEpochsResponse) Key() int16                { return RaiseEpochsKey }
-func (r *RaiseEpochsResponse) MaxVersion() int16         { return 0 }
-func (r *RaiseEpochsResponse) SetVersion(int16)          {}
-func (r *RaiseEpochsResponse) GetVersion() int16         { return 0 }
-func (r *RaiseEpochsResponse) IsFlexible() bool          { return true }
 func (r *RaiseEpochsResponse) AppendTo(b []byte) []byte  { return b }
 func (r *RaiseEpochsResponse) ReadFrom([]byte) error     { return nil }
 func (r *RaiseEpochsResponse) RequestKind() kmsg.Request { return &RaiseEpochsRequest{} }

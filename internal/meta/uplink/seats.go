@@ -20,19 +20,16 @@ const LeaveSeatsKey int16 = 32006
 //	| broker varint  | epoch varint | count uvar. | each: topic 16 | partition uvarint | epoch varint |
 //	+----------------+--------------+-------------+--------------------------------------------------+
 type LeaveSeatsRequest struct {
+	unversioned
 	Broker      int32
 	BrokerEpoch int64
 	Asked       []plan.SeatLoss
 }
 
 // LeaveSeatsResponse is empty: the metadata tells.
-type LeaveSeatsResponse struct{}
+type LeaveSeatsResponse struct{ unversioned }
 
 func (r *LeaveSeatsRequest) Key() int16                  { return LeaveSeatsKey }
-func (r *LeaveSeatsRequest) MaxVersion() int16           { return 0 }
-func (r *LeaveSeatsRequest) SetVersion(int16)            {}
-func (r *LeaveSeatsRequest) GetVersion() int16           { return 0 }
-func (r *LeaveSeatsRequest) IsFlexible() bool            { return true }
 func (r *LeaveSeatsRequest) ResponseKind() kmsg.Response { return &LeaveSeatsResponse{} }
 
 func (r *LeaveSeatsRequest) AppendTo(b []byte) []byte {
@@ -62,10 +59,6 @@ func (r *LeaveSeatsRequest) ReadFrom(b []byte) error {
 }
 
 func (r *LeaveSeatsResponse) Key() int16                { return LeaveSeatsKey }
-func (r *LeaveSeatsResponse) MaxVersion() int16         { return 0 }
-func (r *LeaveSeatsResponse) SetVersion(int16)          {}
-func (r *LeaveSeatsResponse) GetVersion() int16         { return 0 }
-func (r *LeaveSeatsResponse) IsFlexible() bool          { return true }
 func (r *LeaveSeatsResponse) AppendTo(b []byte) []byte  { return b }
 func (r *LeaveSeatsResponse) ReadFrom([]byte) error     { return nil }
 func (r *LeaveSeatsResponse) RequestKind() kmsg.Request { return &LeaveSeatsRequest{} }
