@@ -151,6 +151,17 @@ type commitJob struct {
 	rose   bool
 }
 
+// epochsSynced notes that a syncfs made the checkpoint durable that the job
+// wrote before it.
+func (j *commitJob) epochsSynced() {
+	if !j.epochs {
+		return
+	}
+	j.log.mu.Lock()
+	j.log.epochsLoose = false // others than the committer sync what they write
+	j.log.mu.Unlock()
+}
+
 func (j *commitJob) release() {
 	for _, s := range j.segs {
 		s.Release()
@@ -216,6 +227,9 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 		if err == nil {
 			d.foreign.Store(0)
 			d.points.synced()
+			for i := range jobs {
+				jobs[i].epochsSynced()
+			}
 			return nil
 		}
 		if !errors.Is(err, vfs.ErrUnsupported) {

@@ -5,6 +5,7 @@ package storage
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"gregor/internal/batch"
 	"gregor/internal/storage/epoch"
@@ -114,4 +115,49 @@ func TestEmptyEpochGivesWay(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestEpochsWhileSealing: what is written in a new epoch becomes durable only
+// together with a list that has the epoch, also when a sealed segment has just
+// begun to write that list.
+func TestEpochsWhileSealing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := vfs.NewFaulty(vfs.NewMem())
+		d, l := openOne(t, f, LogConfig{Durable: true})
+		add := func(e int32) {
+			if _, err := l.Append(testBatch(1, simNow, 10), Append{LeaderEpoch: e}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		add(0)
+		if err := l.Flush(true); err != nil {
+			t.Fatal(err)
+		}
+		held := make(chan struct{})
+		f.Add(vfs.Rule{Ops: vfs.OpCreate, Path: epochCheckpointName + ".tmp", Times: 1, Before: func(vfs.Call) { <-held }})
+		if err := l.AssignEpoch(1, l.End()); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Roll(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the seal is at the list
+		add(1)
+		synctest.Wait() // the committer has done what it can
+		if l.Flushed() == l.End() {
+			t.Error("the new epoch's batch is durable before the list that has its epoch")
+		}
+		close(held)
+		if err := l.Flush(true); err != nil {
+			t.Fatal(err)
+		}
+		votes, bad, err := l.readEpochs()
+		if err != nil || bad != nil || !votes.proven || len(votes.listed) != 2 {
+			t.Errorf("the list: %+v, %v, %v", votes, bad, err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

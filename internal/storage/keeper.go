@@ -270,31 +270,40 @@ func (l *Log) writeSnapshot(offset int64, b []byte, sync bool) error {
 }
 
 // writeEpochs writes the leader epoch checkpoint when it changed; with sync it
-// is durable on return, so that the recovery point may rise.
+// is durable on return, so that the recovery point may rise. The list counts as
+// dirty until the file holds it: a commit that begins meanwhile must wait here,
+// or its durable point would say that the list of before is all there is.
 func (l *Log) writeEpochs(sync bool) error {
 	l.dir.writingEpochs <- struct{}{}
 	defer func() { <-l.dir.writingEpochs }()
 	l.mu.Lock()
-	if !l.epochsDirty {
-		l.mu.Unlock()
+	dirty, loose := l.epochsDirty, l.epochsLoose
+	entries := l.epochs.Entries()
+	l.mu.Unlock()
+	if !dirty && !(loose && sync) {
 		return nil
 	}
-	l.epochsDirty = false
-	b := epoch.Encode(l.epochs.Entries())
-	l.mu.Unlock()
-	err := l.writeWhole(epochCheckpointName, b, sync)
+	var err error
+	if dirty {
+		err = l.writeWhole(epochCheckpointName, epoch.Encode(entries), sync)
+	} else {
+		err = l.dir.syncFile(filepath.Join(l.dirPath(), epochCheckpointName))
+	}
 	if err == nil && sync {
 		err = l.dir.fs.SyncDir(l.dirPath())
 	}
-	if err != nil {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epochsLoose = err != nil || !sync
+	switch {
+	case err != nil:
 		l.epochSum.Store(0)
-		l.mu.Lock()
 		l.epochsDirty = true
-		l.mu.Unlock()
-		return err
+	case dirty:
+		l.epochSum.Store(crc32.Checksum(epoch.Encode(entries), castagnoli))
+		l.epochsDirty = !slices.Equal(entries, l.epochs.Entries())
 	}
-	l.epochSum.Store(crc32.Checksum(b, castagnoli))
-	return nil
+	return err
 }
 
 // writeWhole replaces a file of the log. What a crash may leave of it lies

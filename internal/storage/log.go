@@ -86,7 +86,9 @@ type Log struct {
 	unflushed     int64 // messages since the last flush, for flush.messages
 	unflushedFrom time.Time
 	recovery      Recovery
-	epochsDirty   bool
+	// The leader epoch checkpoint: the list is to be written; the file was
+	// written and is not durable yet.
+	epochsDirty, epochsLoose bool
 
 	toldMu sync.Mutex // a leaf
 	told   map[damagedPlace]bool
