@@ -458,6 +458,7 @@ func (l *Log) create() error {
 		return err
 	}
 	l.active = s
+	l.filed.sum = noEpochs
 	l.segs.Store(&[]*segment.Segment{s})
 	l.dirtyDir = true
 	l.isNew.Store(true)
