@@ -85,7 +85,7 @@ func (m *machine) run(ctx context.Context, l *life, disk vfs.FS) error {
 	overrides := append([]string{
 		fmt.Sprintf("node.id=%d", m.id), "process.roles=broker,controller", "log.dirs=/data", "gregor.http.listener=none",
 		fmt.Sprintf("listeners=PLAINTEXT://%s:9092,CONTROLLER://%s:9093", ip(m.id), ip(m.id)), "controller.listener.names=CONTROLLER",
-		"offsets.topic.num.partitions=3",
+		"offsets.topic.num.partitions=3", "transaction.state.log.num.partitions=3",
 	}, append(m.c.properties(), m.c.cfg.Overrides...)...)
 	settings, err := config.Load(config.Options{SingleNode: true, Overrides: overrides})
 	if err != nil {
