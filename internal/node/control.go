@@ -58,7 +58,7 @@ func (n *Node) startControl(context.Context) error {
 	env := plan.Env{
 		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema.Schema{Live: n.live},
 		Partitions: b.Creation.NumPartitions, Replication: b.Creation.ReplicationFactor,
-		Supported: supportedFeatures(),
+		Supported: n.supported(), Voters: n.voterIDs,
 	}
 	n.members = n.newMembers(env)
 	n.desk = uplink.NewDesk(n.controller, n.members, env)
@@ -90,7 +90,7 @@ func (n *Node) startControl(context.Context) error {
 // foundingRecords are the first of a cluster: its id, and who founded it.
 func (n *Node) foundingRecords() []meta.Record {
 	records := []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: time.Now().UnixMilli()}}
-	for _, f := range supportedFeatures() {
+	for _, f := range n.supported() {
 		records = append(records, meta.FeatureRecord{Name: f.Name, Level: f.Max})
 	}
 	for _, v := range n.begins.voters {
@@ -138,6 +138,7 @@ func (n *Node) flushRecovered() {
 func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	n.publishing <- struct{}{}
 	defer func() { <-n.publishing }()
+	n.checkLevels(img)
 	n.applySettings(img, d)
 	if !n.caughtUp {
 		n.image.Store(img)

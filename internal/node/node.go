@@ -51,6 +51,9 @@ type Config struct {
 	// Around wraps the handler of all requests; nil leaves it. Tests put
 	// faults there.
 	Around func(wire.Handler) wire.Handler
+	// Features are the features this program knows; nil: those it does. Tests
+	// of upgrades say what an older or newer one knows.
+	Features []meta.FeatureRange
 	// Published is told of each image once it is in force, in order; nil
 	// tells nobody. It must not block. Tests compare there what nodes see.
 	Published func(*meta.Image)

@@ -530,7 +530,7 @@ func TestBrokerLife(t *testing.T) {
 			t.Errorf("%s was registered", what)
 		}
 	}
-	r.Voter = &meta.Controller{ID: 3, Directory: dir(51)}
+	r.Voter = &meta.Controller{ID: 3, Directory: dir(51), Features: r.Features}
 	records, _, err = RegisterBroker(img, r, env())
 	both := with(t, img, records...)
 	if err != nil || both.Controller(3) == nil {
