@@ -255,7 +255,7 @@ type epochRaiser struct {
 	isr *isrProposals
 
 	mu     sync.Mutex // guards asked
-	asked  map[plan.EpochRaise]bool
+	asked  map[plan.InEpoch]bool
 	wake   chan struct{} // capacity 1
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -264,14 +264,14 @@ type epochRaiser struct {
 
 func (n *Node) startRaiser() *epochRaiser {
 	ctx, cancel := context.WithCancel(context.Background())
-	n.raiser = &epochRaiser{isr: newISRProposals(n.live.Broker().NodeID, n.metrics, n.logs.Logger(logReplica)), asked: map[plan.EpochRaise]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+	n.raiser = &epochRaiser{isr: newISRProposals(n.live.Broker().NodeID, n.metrics, n.logs.Logger(logReplica)), asked: map[plan.InEpoch]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
 	return n.raiser
 }
 
 // RaiseEpoch meets replica.Controller.
 func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
 	r.mu.Lock()
-	r.asked[plan.EpochRaise{Topic: topic, Partition: index, Epoch: epoch}] = true
+	r.asked[plan.InEpoch{Topic: topic, Partition: index, Epoch: epoch}] = true
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -281,7 +281,7 @@ func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
 
 // LeaveSeats meets replica.Controller.
 func (r *epochRaiser) LeaveSeats(topic [16]byte, index, epoch int32) {
-	r.isr.leave(plan.SeatLoss{Topic: topic, Partition: index, LeaderEpoch: epoch})
+	r.isr.leave(plan.InEpoch{Topic: topic, Partition: index, Epoch: epoch})
 }
 
 // ChangeISR meets replica.Controller.
@@ -307,7 +307,7 @@ func (r *epochRaiser) start(up *uplink.Uplink) {
 // raise asks for all that is wanted now and returns when it is published.
 func (r *epochRaiser) raise(ctx context.Context, up *uplink.Uplink) error {
 	r.mu.Lock()
-	var asked []plan.EpochRaise
+	var asked []plan.InEpoch
 	for a := range r.asked {
 		asked = append(asked, a)
 	}

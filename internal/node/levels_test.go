@@ -87,11 +87,13 @@ func (v *voters) work(ctx context.Context, stop <-chan struct{}, wg *sync.WaitGr
 	var wrote [2]atomic.Int64
 	until := func(what string, once func(i int) error) {
 		wg.Go(func() {
+			pace := time.NewTicker(5 * time.Millisecond) // other tests want the machine too
+			defer pace.Stop()
 			for i := 0; ; i++ {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-pace.C:
 				}
 				if err := once(i); err != nil {
 					v.t.Errorf("%s, %d: %v", what, i, err)
