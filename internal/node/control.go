@@ -81,7 +81,7 @@ func (n *Node) startControl(context.Context) error {
 		Peer: n.peerConfig(), Timeout: b.RequestTimeout, Caller: api.CallerOf,
 	})
 	n.ids = uplink.NewProducerIDs(n.uplink)
-	n.topics = newCreator(n.live, n.uplink, &n.image)
+	n.topics = newCreator(n.live, n.uplink, &n.image, n.logs.Logger(logCoord))
 	n.seat = n.takeSeat()
 	n.startBalancer()
 	return n.buildAPI()
