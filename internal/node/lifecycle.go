@@ -142,7 +142,7 @@ func (n *Node) registration() plan.Registration {
 	b := n.live.Broker()
 	r := plan.Registration{
 		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
-		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Features: supportedFeatures(),
+		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Features: n.supported(),
 		Clean: n.cleanEpoch(), Checked: true, Voter: n.asController(), Cordoned: n.cordonedDirs(),
 	}
 	for _, d := range n.table.Dirs() {

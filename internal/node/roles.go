@@ -66,7 +66,7 @@ func (n *Node) asController() *meta.Controller {
 		return nil
 	}
 	return &meta.Controller{ID: n.live.Broker().NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation,
-		Endpoints: n.controllerEndpoints(), Features: supportedFeatures()}
+		Endpoints: n.controllerEndpoints(), Features: n.supported()}
 }
 
 // isFresh looks for signs that the directory belonged to a cluster, and at the

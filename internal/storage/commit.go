@@ -114,7 +114,7 @@ func (d *Dir) commitQueue() {
 		return
 	}
 	began := time.Now()
-	d.flushing.Store(began.UnixNano())
+	d.flushing.Store(max(1, int64(began.Sub(d.opened)))) // not by the wall clock: that may be set meanwhile
 	err := d.syncJobs(d.jobs)
 	d.flushing.Store(0)
 	if err != nil {
@@ -331,7 +331,7 @@ func (d *Dir) fail(err error) {
 // the zero time when none is.
 func (d *Dir) Flushing() time.Time {
 	if ns := d.flushing.Load(); ns != 0 {
-		return time.Unix(0, ns)
+		return d.opened.Add(time.Duration(ns))
 	}
 	return time.Time{}
 }

@@ -124,8 +124,8 @@ func (d *Dir) keep() {
 					d.pointsFailed(err)
 				}
 			}
-		case now := <-retain:
-			d.retainAll(now)
+		case <-retain:
+			d.retainAll(d.cfg.Now())
 		case <-scrub:
 			d.scrubSome()
 		}

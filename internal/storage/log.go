@@ -669,7 +669,7 @@ func (l *Log) BeginTxn(producerID int64, epoch int16, first int32, version2 bool
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.producers.Begin(producerID, epoch, first, version2, time.Now().UnixMilli())
+	return l.producers.Begin(producerID, epoch, first, version2, l.dir.cfg.Now().UnixMilli())
 }
 
 // Flush makes everything appended so far durable; with wait it returns when
