@@ -74,9 +74,14 @@ type proc struct {
 func (c client) start(t *testing.T, verb string, args ...string) *proc {
 	t.Helper()
 	argv := append(slices.Clone(c.argv), verb, "bootstrap="+bootstrap)
-	argv = append(argv, args...)
+	return launch(t, c.name+" "+verb, append(argv, args...))
+}
+
+// launch runs a program that prints lines.
+func launch(t *testing.T, name string, argv []string) *proc {
+	t.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
-	p := &proc{t: t, name: c.name + " " + verb, cmd: cmd, lines: make(chan line, 100_000)}
+	p := &proc{t: t, name: name, cmd: cmd, lines: make(chan line, 100_000)}
 	cmd.Stderr = &p.errs
 	in, err := cmd.StdinPipe()
 	if err != nil {

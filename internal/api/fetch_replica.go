@@ -388,7 +388,14 @@ func (s *fetched) tellFollower() {
 	for i := range s.parts {
 		p := &s.parts[i]
 		p.omit = s.follow.id != noSession && p.code == 0 && p.read.Slice.N == 0 && p.read.Diverging == nil && !p.news()
-		if !p.omit && p.code == 0 {
+		switch {
+		case p.omit || p.code != 0:
+		case p.read.Diverging != nil:
+			// The follower cuts its log, and the watermarks are no use to it
+			// yet. Differs from Kafka: there they count as told, and a log that
+			// is cut to the leader's end hears of them when they move next.
+			p.follow.highWatermark, p.follow.logStart = -1, -1
+		default:
 			p.follow.highWatermark, p.follow.logStart = p.read.HighWatermark, p.read.LogStart
 		}
 	}

@@ -374,6 +374,42 @@ func TestSessionsOfReplicas(t *testing.T) {
 	}
 }
 
+// A follower that is told where to cut its log is told of the high watermark
+// when it comes from there, though that was in the answer before.
+func TestDivergedFollowerIsToldTheHighWatermark(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 2, inMemory)
+	defer p.close()
+	p.topic(1, "t", 1, func(c *replica.TopicConfig) { c.MinISR = 1 })
+	if err := p.produce(p.tables[0].Named("t", 0), someRecords(t, 1, 10)); err != nil {
+		t.Fatal(err)
+	}
+	l := link.New(peer.Config{}, 1, func() (string, error) { return p.addrs[0], nil })
+	defer l.Close()
+	q := &replica.FetchRequest{BrokerEpoch: 11, MinBytes: 1, MaxBytes: 1 << 20}
+	fetch := func(from int64) replica.FetchedPartition {
+		t.Helper()
+		q.Partitions = []replica.FetchPartition{{PartitionID: replica.PartitionID{Topic: meta.UUID{1}}, From: from, LastEpoch: 0, MaxBytes: 1 << 20, Cut: 1 << 40}}
+		a, err := l.Fetch(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Release()
+		if len(a.Partitions) != 1 {
+			t.Fatalf("%+v", a)
+		}
+		q.Session = a.Session
+		q.SessionEpoch++
+		return a.Partitions[0]
+	}
+	if got := fetch(2); got.Diverging == nil || got.Diverging.End != 1 {
+		t.Errorf("past the end: %+v", got)
+	}
+	if got := fetch(1); got.HighWatermark != 1 || got.Start != 0 {
+		t.Errorf("from there: %+v", got)
+	}
+}
+
 // Consumers read from followers, up to their high watermark, and are sent to
 // the replica of their rack.
 func TestFollowersServeConsumers(t *testing.T) {

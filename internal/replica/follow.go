@@ -133,8 +133,10 @@ func (p *Partition) grow(epoch int32, records []byte, leaderHW, leaderStart int6
 		p.unseen += len(records)
 		p.end = end
 	}
-	f.Wrote(end, log.Flushed())
-	p.settleFollower(f.Heard(leaderHW))
+	// Either may be what moves it: the leader's may have been known for longer
+	// than the records below it are here.
+	wrote, heard := f.Wrote(end, log.Flushed()), f.Heard(leaderHW)
+	p.settleFollower(partition.Effects{HW: heard.HW, Wake: wrote.Wake || heard.Wake})
 	p.lag.Store(f.Lag())
 	starts := leaderStart > log.Start() && leaderStart <= end
 	if starts {
@@ -274,7 +276,7 @@ func (p *Partition) reshape(epoch int32, decide func(*partition.Follower, *stora
 	if p.follower == f && err == nil {
 		// The log cuts at a batch, which may begin before what was decided.
 		f.Truncated(min(p.end, f.End()))
-		f.Wrote(p.end, log.Flushed())
+		p.settleFollower(f.Wrote(p.end, log.Flushed()))
 		p.lowerLocked(f.HW())
 		p.lso.Store(p.stableLocked(log))
 	}

@@ -145,7 +145,7 @@ def done(futures):
 def admin():
     topic, grp = A["topic"], A["group"]
     ad = AdminClient(BASE)
-    done(ad.create_topics([NewTopic(topic, 3, 1, config={"retention.ms": "3600000"})]))
+    done(ad.create_topics([NewTopic(topic, 3, -1, config={"retention.ms": "3600000"})]))
     step("create", topic in ad.list_topics(timeout=10).topics)
     step("describe", len(ad.list_topics(topic, timeout=10).topics[topic].partitions) == 3)
     res = ConfigResource(ConfigResource.Type.TOPIC, topic)
@@ -160,7 +160,7 @@ def admin():
     done(ad.create_partitions([NewPartitions(topic, 5)]))
     step("partitions", len(ad.list_topics(topic, timeout=10).topics[topic].partitions) == 5)
     try:
-        done(ad.create_topics([NewTopic(topic, 3, 1)]))
+        done(ad.create_topics([NewTopic(topic, 3, -1)]))
         step("exists", False)
     except KafkaException as e:
         step("exists", e.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS)
