@@ -50,7 +50,7 @@ func (n *Node) startControl(context.Context) error {
 	n.startGroups()
 	n.startTxns()
 	n.controller = controller.New(controller.Config{
-		Found: n.foundingRecords,
+		Found: n.foundingRecords, Now: n.cfg.Now,
 		Fault: func(name string, err error) {
 			n.log.Error("controller contradicts itself", "request", name, "error", err)
 		},
@@ -89,7 +89,7 @@ func (n *Node) startControl(context.Context) error {
 
 // foundingRecords are the first of a cluster: its id, and who founded it.
 func (n *Node) foundingRecords() []meta.Record {
-	records := []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: time.Now().UnixMilli()}}
+	records := []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: n.cfg.Now().UnixMilli()}}
 	for _, f := range n.supported() {
 		records = append(records, meta.FeatureRecord{Name: f.Name, Level: f.Max})
 	}
@@ -110,7 +110,7 @@ func (n *Node) startGroups() {
 	n.groups = coord.New(coord.Config[*group.Shard]{
 		New:          func(int32) *group.Shard { return group.New(shard) },
 		WriteTimeout: b.Offsets.CommitTimeout, LoadBytes: b.Offsets.LoadBufferBytes,
-		Events: coordEvents(n.logs.Logger(logCoord)),
+		Events: coordEvents(n.logs.Logger(logCoord)), Now: n.cfg.Now,
 	})
 }
 

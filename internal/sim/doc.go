@@ -17,7 +17,7 @@
 //
 // The invariants, each in the file of its checker:
 //
-//	package history       what clients saw
+//	package history       what clients saw, with and without transactions
 //	check_watermarks.go   the high watermark
 //	check_logs.go         replicas agree, offsets are dense
 //	check_leaders.go      one leader an epoch

@@ -114,7 +114,7 @@ func (d *Dir) commitQueue() {
 		return
 	}
 	began := time.Now()
-	d.flushing.Store(began.UnixNano())
+	d.flushing.Store(max(1, int64(began.Sub(d.opened)))) // not by the wall clock: that may be set meanwhile
 	err := d.syncJobs(d.jobs)
 	d.flushing.Store(0)
 	if err != nil {
@@ -146,9 +146,10 @@ type commitJob struct {
 	segs  []*segment.Segment
 	dirs  bool
 	// epochs: the leader epoch checkpoint is to become durable too, for the
-	// log began a new epoch.
+	// durable point cannot tell what is not in it.
 	epochs bool
 	rose   bool
+	slot   int // where the log's durable point lies, when it rose
 }
 
 // epochsSynced notes that a syncfs made the checkpoint durable that the job
@@ -176,14 +177,15 @@ func (l *Log) takeDirty() (commitJob, bool) {
 		return commitJob{}, false
 	}
 	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts,
-		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir, epochs: l.epochsDirty}
+		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir, epochs: l.epochsDueLocked(l.end.Load())}
 	l.uncommitted = 0
 	l.dirty, l.dirtyDir = nil, false
 	l.unflushed = 0
 	return j, true
 }
 
-// noteFlushed raises the flushed end, unless the log was truncated meanwhile.
+// noteFlushed raises the flushed end, and the durable point in memory, unless
+// the log was truncated meanwhile.
 func (l *Log) noteFlushed(j *commitJob, amongFew bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -196,6 +198,7 @@ func (l *Log) noteFlushed(j *commitJob, amongFew bool) bool {
 		return false
 	}
 	l.flushed.Store(j.end)
+	j.slot = l.dir.points.put(l.key(), l.pointLocked(j.end))
 	return true
 }
 
@@ -316,7 +319,7 @@ func (d *Dir) fail(err error) {
 // the zero time when none is.
 func (d *Dir) Flushing() time.Time {
 	if ns := d.flushing.Load(); ns != 0 {
-		return time.Unix(0, ns)
+		return d.opened.Add(time.Duration(ns))
 	}
 	return time.Time{}
 }

@@ -42,7 +42,10 @@ type DirConfig struct {
 	RetentionInterval  time.Duration // log.retention.check.interval.ms, 5 min; negative: never
 	ScrubRate          int64         // bytes a second of cold data read again; 0: none; see SetScrubRate
 	ReserveBytes       int64         // kept free for logs with LogConfig.Reserve; 0: none
-	ZeroAhead          int64         // zeroes kept ahead of a log that is synced often, 256 KiB; negative: none
+	// Now is the clock by whose wall time records and producers grow old; nil is
+	// time.Now.
+	Now       func() time.Time
+	ZeroAhead int64 // zeroes kept ahead of a log that is synced often, 256 KiB; negative: none
 }
 
 // Dir is one log directory. Concurrency: mu guards the table of logs, commitMu
@@ -65,8 +68,9 @@ type Dir struct {
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
 	noSpace       atomic.Bool
-	reserved      atomic.Bool  // the reserve file holds its blocks
-	flushing      atomic.Int64 // since when a commit waits for the disk, 0: none does
+	reserved      atomic.Bool // the reserve file holds its blocks
+	opened        time.Time
+	flushing      atomic.Int64 // how long after that a commit began to wait for the disk, 0: none does
 	scrubRate     atomic.Int64
 	foreign       atomic.Int64 // appends to logs that are not durable, since the last syncfs
 
@@ -102,7 +106,7 @@ type Dir struct {
 // reads what the last clean stop left, and starts the committer.
 func OpenDir(cfg DirConfig) (*Dir, error) {
 	cfg = cfg.withDefaults()
-	d := &Dir{cfg: cfg, fs: cfg.FS, path: cfg.Path, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles),
+	d := &Dir{cfg: cfg, opened: time.Now(), fs: cfg.FS, path: cfg.Path, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles),
 		logs: map[Name]*Log{}, onDisk: map[Name]*known{}, futures: map[Name]*future{}, previousEpoch: -1,
 		nextDone: make(chan struct{}), wakeCommit: make(chan struct{}, 1), quit: make(chan struct{}),
 		checkpointing: make(chan struct{}, 1), writingEpochs: make(chan struct{}, 1), sealing: make(chan struct{}, 1),
@@ -458,6 +462,7 @@ func (l *Log) create() error {
 		return err
 	}
 	l.active = s
+	l.filed.sum = noEpochs
 	l.segs.Store(&[]*segment.Segment{s})
 	l.dirtyDir = true
 	l.isNew.Store(true)

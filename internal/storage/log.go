@@ -47,8 +47,6 @@ type Log struct {
 	// isNew: the log's directory may not be durable yet.
 	isNew  atomic.Bool
 	epochs *epoch.Cache
-	// epochSum is the checksum of the epoch checkpoint on disk, 0: not known.
-	epochSum atomic.Uint32
 
 	opening chan struct{} // one at a time wakes the log; capacity 1
 	// reshaping: one at a time takes segments out of the log; capacity 1, and
@@ -87,8 +85,9 @@ type Log struct {
 	unflushedFrom time.Time
 	recovery      Recovery
 	// The leader epoch checkpoint: the list is to be written; the file was
-	// written and is not durable yet.
+	// written and is not durable yet. filed is what the file holds.
 	epochsDirty, epochsLoose bool
+	filed                    filedEpochs
 
 	toldMu sync.Mutex // a leaf
 	told   map[damagedPlace]bool
@@ -667,7 +666,7 @@ func (l *Log) BeginTxn(producerID int64, epoch int16, first int32, version2 bool
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.producers.Begin(producerID, epoch, first, version2, time.Now().UnixMilli())
+	return l.producers.Begin(producerID, epoch, first, version2, l.dir.cfg.Now().UnixMilli())
 }
 
 // Flush makes everything appended so far durable; with wait it returns when

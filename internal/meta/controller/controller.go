@@ -60,6 +60,8 @@ type Config struct {
 	Needs func(meta.Record) int16
 	// Fault is told of records that contradict the Image: a bug of plan.
 	Fault func(name string, err error)
+	// Now is the clock whose wall time stamps changes; nil is time.Now.
+	Now func() time.Time
 }
 
 var (
@@ -128,6 +130,9 @@ type answer struct {
 
 // New makes a controller that waits for Start.
 func New(cfg Config) *Controller {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	if cfg.Needs == nil {
 		cfg.Needs = meta.Needs
 	}
@@ -356,7 +361,7 @@ func (c *Controller) decide(a *ask) (group []*meta.Proposal) {
 
 func (c *Controller) proposal(a *ask, records []meta.Record) *meta.Proposal {
 	return &meta.Proposal{
-		Base: c.pending.Version(), Time: time.Now().UnixMilli(), Records: records,
+		Base: c.pending.Version(), Time: c.cfg.Now().UnixMilli(), Records: records,
 		Done: func(err error) { c.post(func() { c.answered(a, err) }) },
 	}
 }
