@@ -60,7 +60,7 @@ func RegisterController(img *meta.Image, c meta.Controller) ([]meta.Record, erro
 // that the one before was in, and keeps a seat where it holds all that it
 // should (R5).
 func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, int64, error) {
-	if err := checkRegistration(img, &r); err != nil {
+	if err := checkRegistration(img, &r, env); err != nil {
 		return nil, 0, err
 	}
 	var records []meta.Record
@@ -88,7 +88,7 @@ func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, in
 	return append(records, meta.BrokerRecord{Broker: b}), b.Epoch, nil
 }
 
-func checkRegistration(img *meta.Image, r *Registration) error {
+func checkRegistration(img *meta.Image, r *Registration, env Env) error {
 	if r.ClusterID != img.ClusterID() {
 		return fail(kerr.InconsistentClusterID, "Expected cluster ID %s, but got cluster ID %s", img.ClusterID(), r.ClusterID)
 	}
@@ -97,6 +97,12 @@ func checkRegistration(img *meta.Image, r *Registration) error {
 		// Two processes with one id, or one that lost all its disks while its
 		// predecessor still counts as alive.
 		return fail(kerr.DuplicateBrokerRegistration, "Another broker is registered with that broker id and other log directories.")
+	}
+	if old != nil && old.Incarnation != r.Incarnation && old.Active() && env.Heard != nil && env.Heard(r.ID) {
+		// The same directories, and the predecessor lives: one disk was copied,
+		// and the copy has not what was acknowledged since. One that was killed
+		// is not heard of any more as soon as its connection is closed.
+		return fail(kerr.DuplicateBrokerRegistration, "Another broker is registered with that broker id and the same log directories, and was heard of just now: if it was not stopped a moment ago, one of the two runs on a copy of the other's disk.")
 	}
 	for i, d := range r.Dirs {
 		switch {
