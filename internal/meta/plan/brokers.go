@@ -72,7 +72,7 @@ func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, in
 	b.Epoch = img.Version() + 1
 	if img.BrokerCount() > 1 || old == nil {
 		s := &scene{img: img, env: &env, out: map[int32]bool{r.ID: true}, lost: r.lost(img, old)}
-		records = append(records, s.settleAll(func(p *meta.Partition) bool { return p.HasReplica(r.ID) })...)
+		records = append(records, s.settleOn([]int32{r.ID}, func(*meta.Partition) bool { return true })...)
 	}
 	// A broker alone goes on leading what it led: nobody else could have. What
 	// lost its tail asks for a new leader epoch (RaiseLeaderEpochs).
@@ -236,8 +236,8 @@ func Heartbeat(img *meta.Image, b Beat, settled bool, env Env) ([]meta.Record, P
 	if same := next; !same.Equal(&now) {
 		s := &scene{img: img, env: &env, in: &next}
 		unfenced := now.Fenced && !next.Fenced
-		records = s.settleAll(func(p *meta.Partition) bool {
-			return p.HasReplica(b.Broker) && (!unfenced || p.Leader == meta.NoLeader || p.Leader == b.Broker)
+		records = s.settleOn([]int32{b.Broker}, func(p *meta.Partition) bool {
+			return !unfenced || p.Leader == meta.NoLeader || p.Leader == b.Broker
 		})
 		records = append(records, meta.BrokerRecord{Broker: next})
 	}
@@ -255,11 +255,9 @@ func alone(img *meta.Image, id int32) bool {
 
 // leads tells whether a broker leads a partition that another could lead.
 func leads(img *meta.Image, id int32) bool {
-	for t := range img.Topics() {
-		for _, p := range t.Partitions() {
-			if p.Leader == id {
-				return true
-			}
+	for t, i := range img.Hosted(id) {
+		if t.Partition(i).Leader == id {
+			return true
 		}
 	}
 	return false
@@ -278,9 +276,11 @@ func UnfenceBroker(img *meta.Image, id int32, epoch int64, env Env) ([]meta.Reco
 func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
 	s := &scene{img: img, env: &env, out: map[int32]bool{}}
 	var brokers []meta.Record
+	var out []int32
 	for _, id := range ids {
-		if b := img.Broker(id); b != nil && !b.Fenced {
+		if b := img.Broker(id); b != nil && !b.Fenced && !s.out[id] {
 			s.out[id] = true
+			out = append(out, id)
 			fenced := *b
 			fenced.Fenced, fenced.Stopping = true, false
 			brokers = append(brokers, meta.BrokerRecord{Broker: fenced})
@@ -289,7 +289,7 @@ func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
 	if len(brokers) == 0 {
 		return nil
 	}
-	records := s.settleAll(func(p *meta.Partition) bool {
+	records := s.settleOn(out, func(p *meta.Partition) bool {
 		return s.out[p.Leader] || slices.ContainsFunc(p.ISR, func(r int32) bool { return s.out[r] })
 	})
 	return append(records, brokers...)
@@ -332,7 +332,7 @@ func UnregisterBroker(img *meta.Image, id int32, env Env) ([]meta.Record, error)
 		return nil, fail(kerr.InvalidRequest, "Broker %d is in service: stop it before it is unregistered.", id)
 	}
 	s := &scene{img: img, env: &env, out: map[int32]bool{id: true}}
-	records := s.settleAll(func(p *meta.Partition) bool { return p.Leader == id || p.InSync(id) })
+	records := s.settleOn([]int32{id}, func(p *meta.Partition) bool { return p.Leader == id || p.InSync(id) })
 	return append(records, meta.RemoveBrokerRecord{ID: id}), nil
 }
 
