@@ -10,11 +10,10 @@ import (
 )
 
 // hosted is the index from brokers to the partitions that have a replica there,
-// and from NoLeader to those that nobody leads. Whoever decides on brokers
+// from NoLeader to those that nobody leads, and from NotPreferred to those that
+// another than the first replica leads, or nobody. Whoever decides on brokers
 // (meta/plan, at the active controller) asks it; others do without, for it costs
 // about 100 bytes a partition. Indexed makes it, and With keeps it.
-//
-// A change of leader, ISR or epoch leaves it as it is.
 //
 //	broker ─► shelf ─► leaves, in the order of spans ─► marks: a span of 64
 //	                                                    partitions of one topic,
@@ -44,8 +43,19 @@ type leaf struct {
 
 type shelf struct {
 	leaves tree[span, *leaf]
+	dirs   []dirUse // never changed
 	owner  *owner
 }
+
+// dirUse counts the replicas in one of a broker's directories.
+type dirUse struct {
+	dir UUID
+	n   int
+}
+
+// NotPreferred stands for a broker in Hosted: the partitions that are not led by
+// their first replica.
+const NotPreferred int32 = -2
 
 const leafLen = 64
 
@@ -65,15 +75,19 @@ func (i *Image) Indexed() *Image {
 	if i.hosted != nil {
 		return i
 	}
-	lists := map[int32]*[]marks{}
-	var few [1024]*[]marks // the same for small ids, which most are
-	list := func(b int32) *[]marks {
+	type list struct {
+		marks []marks
+		dirs  []dirUse
+	}
+	lists := map[int32]*list{}
+	var few [1024]*list // the same for small ids, which most are
+	of := func(b int32) *list {
 		if b >= 0 && int(b) < len(few) && few[b] != nil {
 			return few[b]
 		}
 		l := lists[b]
 		if l == nil {
-			l = &[]marks{}
+			l = &list{}
 			lists[b] = l
 			if b >= 0 && int(b) < len(few) {
 				few[b] = l
@@ -84,24 +98,25 @@ func (i *Image) Indexed() *Image {
 	for t := range i.Topics() {
 		for k, p := range t.Partitions() {
 			s, bit := place(t.Name, k)
-			for b := range p.indexedUnder() {
-				l := list(b)
-				if n := len(*l); n == 0 || (*l)[n-1].chunk != s.chunk || (*l)[n-1].topic != s.topic {
-					*l = append(*l, marks{span: s})
+			for b, dir := range p.indexedUnder() {
+				l := of(b)
+				if n := len(l.marks); n == 0 || l.marks[n-1].chunk != s.chunk || l.marks[n-1].topic != s.topic {
+					l.marks = append(l.marks, marks{span: s})
 				}
-				(*l)[len(*l)-1].set |= bit
+				l.marks[len(l.marks)-1].set |= bit
+				l.dirs = useDir(l.dirs, dir, 1)
 			}
 		}
 	}
 	o := &owner{}
 	h := &hosted{newTree[int32, *shelf](cmp.Compare[int32])}
 	for b, l := range lists {
-		x := &shelf{newTree[span, *leaf](compareSpan), o}
+		x := &shelf{newTree[span, *leaf](compareSpan), l.dirs, o}
 		key := span{}
-		for part := range slices.Chunk(*l, leafLen) {
+		for part := range slices.Chunk(l.marks, leafLen) {
 			x.leaves = x.leaves.put(o, key, &leaf{slices.Clone(part), o})
-			if next := x.leaves.len() * leafLen; next < len(*l) {
-				key = (*l)[next].span
+			if next := x.leaves.len() * leafLen; next < len(l.marks) {
+				key = l.marks[next].span
 			}
 		}
 		h.shelves = h.shelves.put(o, b, x)
@@ -115,29 +130,75 @@ func place(topic string, index int32) (span, uint64) {
 	return span{topic, index / chunkSize}, 1 << (index % chunkSize)
 }
 
-// indexedUnder yields the shelves that a partition stands on.
-func (p *Partition) indexedUnder() iter.Seq[int32] {
-	return func(yield func(int32) bool) {
+// indexedUnder yields the shelves that a partition stands on, with the directory
+// that it has there.
+func (p *Partition) indexedUnder() iter.Seq2[int32, UUID] {
+	return func(yield func(int32, UUID) bool) {
 		if p == nil {
 			return
 		}
-		for _, r := range p.Replicas {
-			if !yield(r) {
+		for k, r := range p.Replicas {
+			if !yield(r, p.Dirs[k]) {
 				return
 			}
 		}
-		if p.Leader == NoLeader {
-			yield(NoLeader)
+		if p.Leader == NoLeader && !yield(NoLeader, UUID{}) {
+			return
+		}
+		if p.Leader != p.Replicas[0] {
+			yield(NotPreferred, UUID{})
 		}
 	}
 }
 
 func (p *Partition) isUnder(broker int32) bool {
-	return p != nil && (p.HasReplica(broker) || broker == NoLeader && p.Leader == NoLeader)
+	switch {
+	case p == nil:
+		return false
+	case broker == NotPreferred:
+		return p.Leader != p.Replicas[0]
+	case broker == NoLeader:
+		return p.Leader == NoLeader
+	}
+	return p.HasReplica(broker)
 }
 
-// Hosted yields the partitions that have a replica on one of brokers (NoLeader:
-// that have no leader), each once, by topic and index. Without an index it looks
+// useDir adds to the count of a directory, in place.
+func useDir(uses []dirUse, dir UUID, n int) []dirUse {
+	for k := range uses {
+		if uses[k].dir == dir {
+			if uses[k].n += n; uses[k].n == 0 {
+				return slices.Delete(uses, k, k+1)
+			}
+			return uses
+		}
+	}
+	return append(uses, dirUse{dir, n})
+}
+
+// Hosts yields the brokers that have replicas, and the directories in use there,
+// in no order. Without an index it looks at every partition.
+func (i *Image) Hosts() iter.Seq2[int32, []UUID] {
+	h := i.Indexed().hosted
+	return func(yield func(int32, []UUID) bool) {
+		for b, x := range h.shelves.all() {
+			if b < 0 {
+				continue
+			}
+			dirs := make([]UUID, 0, len(x.dirs))
+			for _, u := range x.dirs {
+				dirs = append(dirs, u.dir)
+			}
+			if !yield(b, dirs) {
+				return
+			}
+		}
+	}
+}
+
+// Hosted yields the partitions that have a replica on one of brokers (NoLeader,
+// NotPreferred: those that are led by nobody, or by another than their first
+// replica), each once, by topic and index. Without an index it looks
 // at every partition of the cluster.
 func (i *Image) Hosted(brokers ...int32) iter.Seq2[*Topic, int32] {
 	if i.hosted == nil {
@@ -213,29 +274,43 @@ func (e *edit) rehost(topic string, index int32, old, p *Partition) {
 		return
 	}
 	s, bit := place(topic, index)
-	for b := range old.indexedUnder() {
+	for b, dir := range old.indexedUnder() {
 		if !p.isUnder(b) {
-			e.shelve(b, s, bit, false)
+			x := e.shelf(b)
+			x.mark(e.owner, s, bit, false)
+			x.dirs = useDir(slices.Clone(x.dirs), dir, -1)
+			e.shelve(b, x)
 		}
 	}
-	for b := range p.indexedUnder() {
-		if !old.isUnder(b) {
-			e.shelve(b, s, bit, true)
+	for b, dir := range p.indexedUnder() {
+		switch {
+		case !old.isUnder(b):
+			x := e.shelf(b)
+			x.mark(e.owner, s, bit, true)
+			x.dirs = useDir(slices.Clone(x.dirs), dir, 1)
+			e.shelve(b, x)
+		case b >= 0 && old.Dir(b) != dir:
+			x := e.shelf(b)
+			x.dirs = useDir(useDir(slices.Clone(x.dirs), old.Dir(b), -1), dir, 1)
+			e.shelve(b, x)
 		}
 	}
 }
 
-func (e *edit) shelve(broker int32, s span, bit uint64, on bool) {
-	h := e.img.hosted
-	x, _ := h.shelves.get(broker)
+// shelf is a broker's, to be changed and given to shelve.
+func (e *edit) shelf(broker int32) *shelf {
+	x, _ := e.img.hosted.shelves.get(broker)
 	switch {
 	case x == nil:
-		x = &shelf{newTree[span, *leaf](compareSpan), e.owner}
+		return &shelf{leaves: newTree[span, *leaf](compareSpan), owner: e.owner}
 	case x.owner != e.owner:
-		x = &shelf{x.leaves, e.owner}
+		return &shelf{x.leaves, x.dirs, e.owner}
 	}
-	x.mark(e.owner, s, bit, on)
-	shelves := h.shelves
+	return x
+}
+
+func (e *edit) shelve(broker int32, x *shelf) {
+	shelves := e.img.hosted.shelves
 	if x.leaves.len() == 0 {
 		shelves = shelves.del(e.owner, broker)
 	} else {

@@ -90,7 +90,11 @@ func (w *hostWorld) partition(topic UUID, k int32) Record {
 	if w.rng.IntN(5) == 0 {
 		leader = NoLeader
 	}
-	return part(topic, k, leader, replicas...)
+	r := part(topic, k, leader, replicas...)
+	for i := range r.Dirs {
+		r.Dirs[i][0] = byte(w.rng.IntN(3))
+	}
+	return r
 }
 
 func (w *hostWorld) check(t *testing.T, img *Image) {
@@ -107,7 +111,7 @@ func (w *hostWorld) check(t *testing.T, img *Image) {
 	}
 	bare := *img
 	bare.hosted = nil
-	asks := [][]int32{{}, {99}, {NoLeader}, {0, 1}, {NoLeader, 1, 1}}
+	asks := [][]int32{{}, {99}, {NoLeader}, {NotPreferred}, {NotPreferred, 1}, {0, 1}, {NoLeader, 1, 1}}
 	for b := range w.brokers {
 		asks = append(asks, []int32{b})
 	}
@@ -115,6 +119,27 @@ func (w *hostWorld) check(t *testing.T, img *Image) {
 		if got, want := list(img, ask...), list(&bare, ask...); !slices.Equal(got, want) {
 			t.Fatalf("of %v the index says %d partitions, a scan %d", ask, len(got), len(want))
 		}
+	}
+	dirs := map[int32][]UUID{}
+	for topic := range img.Topics() {
+		for _, p := range topic.Partitions() {
+			for i, r := range p.Replicas {
+				if !slices.Contains(dirs[r], p.Dirs[i]) {
+					dirs[r] = append(dirs[r], p.Dirs[i])
+				}
+			}
+		}
+	}
+	for b, got := range img.Hosts() {
+		slices.SortFunc(got, compareUUID)
+		slices.SortFunc(dirs[b], compareUUID)
+		if !slices.Equal(got, dirs[b]) {
+			t.Fatalf("broker %d uses %x, not %x", b, dirs[b], got)
+		}
+		delete(dirs, b)
+	}
+	if len(dirs) > 0 {
+		t.Fatalf("left out: %v", dirs)
 	}
 	for b, x := range img.hosted.shelves.all() {
 		first := true

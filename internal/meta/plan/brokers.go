@@ -300,20 +300,31 @@ func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
 // limit records; more tells that there is more to do.
 func Settle(img *meta.Image, limit int, env Env) (records []meta.Record, more bool) {
 	s := &scene{img: img, env: &env}
-	for t := range img.Topics() {
-		for i, p := range t.Partitions() {
-			if p.Leader != meta.NoLeader && !slices.ContainsFunc(p.ISR, func(r int32) bool { return !s.mayLead(p, r) }) {
-				continue
+	for t, i := range img.Hosted(s.unwell()...) {
+		p := t.Partition(i)
+		if p.Leader != meta.NoLeader && !slices.ContainsFunc(p.ISR, func(r int32) bool { return !s.mayLead(p, r) }) {
+			continue
+		}
+		if next, changed := s.settle(t, i, p, *p, online); changed {
+			if len(records) == limit {
+				return records, true
 			}
-			if next, changed := s.settle(t, i, p, *p, online); changed {
-				if len(records) == limit {
-					return records, true
-				}
-				records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})
-			}
+			records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})
 		}
 	}
 	return records, false
+}
+
+// unwell are the brokers that have a replica which may not lead, and NoLeader.
+func (s *scene) unwell() []int32 {
+	ids := []int32{meta.NoLeader}
+	for id, dirs := range s.img.Hosts() {
+		b := s.broker(id)
+		if b == nil || !b.Active() || slices.ContainsFunc(dirs, func(d meta.UUID) bool { return !dirOnline(b, d) }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // UnregisterBroker forgets a broker that is gone: it leaves every ISR, and
