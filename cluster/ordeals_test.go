@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"gregor/internal/sim/load"
@@ -140,14 +141,21 @@ func (o *trial) readAll(p int) {
 	defer cancel()
 	client := o.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {int32(p): kgo.NewOffset().At(0)}}))
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
+	var end kadm.ListedOffset
+	for { // a leader just elected does not know its end for sure
+		ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		if err == nil {
+			end, _ = ends.Lookup(topic, int32(p))
+			break
+		}
+		if ctx.Err() != nil || !kerr.IsRetriable(err) {
+			o.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
-	if err != nil {
-		o.Fatal(err)
-	}
-	end, _ := ends.Lookup(topic, int32(p))
 	for at := int64(0); at < end.Offset; {
 		f := client.PollFetches(ctx)
 		if ctx.Err() != nil {
