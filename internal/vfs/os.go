@@ -109,6 +109,23 @@ func (f *osFile) DropCache(off, n int64) {
 	_ = f.control("fadvise", func(fd uintptr) error { dropCache(fd, off, n); return nil })
 }
 
+func (f *osFile) Absent(off, n int64) (absent int64) {
+	_ = f.control("cachestat", func(fd uintptr) error { absent = absentOf(fd, off, n); return nil })
+	return absent
+}
+
+func (f *osFile) Load(off, n int64) {
+	_ = f.control("fadvise", func(fd uintptr) error { load(fd, off, n); return nil })
+	if n > 0 {
+		var b [1]byte
+		_, _ = f.ReadAt(b[:], off+n-1) // it comes last
+	}
+}
+
+func (f *osFile) ReadAhead(on bool) {
+	_ = f.control("fadvise", func(fd uintptr) error { readAhead(fd, on); return nil })
+}
+
 func (f *osFile) WriteBack() {
 	_ = f.control("sync_file_range", func(fd uintptr) error { writeBack(fd); return nil })
 }
