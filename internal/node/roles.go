@@ -108,7 +108,7 @@ func (n *Node) bootstrap() (addrs []string) {
 func (n *Node) findCluster(ctx context.Context) error {
 	b := n.live.Broker()
 	meeting := founding.New(founding.Config{
-		Node: b.NodeID, Directory: n.metaDir.ID(), Cluster: n.identity.cluster, Fresh: n.begins.fresh,
+		Node: b.NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation, Cluster: n.identity.cluster, Fresh: n.begins.fresh,
 		Seats: seats(b), Others: n.bootstrap(), NewCluster: func() string { return meta.FormatUUID(newID()) },
 		Ask: n.greet,
 		Waiting: func(why []string) {
