@@ -110,7 +110,7 @@ func TestColdReadsInTheGaps(t *testing.T) {
 			t.Errorf("without commits: %d loads, %v", loads, f.ahead)
 		}
 
-		slow.Add(vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncFS, Path: "*new-0*", Before: func(vfs.Call) { time.Sleep(4 * time.Millisecond) }})
+		slow.Add(vfs.Rule{Ops: vfs.OpSync | vfs.OpSyncFS, Path: "*.log", Before: func(vfs.Call) { time.Sleep(4 * time.Millisecond) }})
 		busy := open("new")
 		stop := make(chan struct{})
 		var producer sync.WaitGroup
@@ -129,7 +129,12 @@ func TestColdReadsInTheGaps(t *testing.T) {
 				}
 			}
 		})
-		time.Sleep(100 * time.Millisecond)
+		for i := 0; d.flushing.Load() == 0; i++ { // until a commit is under way
+			if i == 1000 {
+				t.Fatal("no commit is slow")
+			}
+			time.Sleep(time.Millisecond / 2)
+		}
 		read()
 		if loads < 4 || within > 0 {
 			t.Errorf("%d pieces, %d of them during a commit", loads, within)
