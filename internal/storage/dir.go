@@ -437,14 +437,15 @@ func (d *Dir) checkTopicID(l *Log) error {
 func (l *Log) writePartitionMeta() error {
 	path := filepath.Join(l.path, partitionMetaName)
 	f, err := l.dir.fs.Create(path)
-	if errors.Is(err, fs.ErrExist) {
+	anew := errors.Is(err, fs.ErrExist)
+	if anew {
 		f, err = l.dir.fs.OpenRW(path)
 	}
 	if err != nil {
 		return err
 	}
 	b := []byte(partitionMetaVersion + encodeID(l.id))
-	if _, err = f.WriteAt(b, 0); err == nil {
+	if _, err = f.WriteAt(b, 0); err == nil && anew {
 		err = f.Truncate(int64(len(b)))
 	}
 	if cerr := f.Close(); err == nil {

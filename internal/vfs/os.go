@@ -57,7 +57,14 @@ func (*osFS) Open(name string) (File, error)   { return wrap(openFile(name, os.O
 func (*osFS) Remove(name string) error             { return os.Remove(name) }
 func (*osFS) RemoveAll(name string) error          { return os.RemoveAll(name) }
 func (*osFS) Rename(oldName, newName string) error { return os.Rename(oldName, newName) }
-func (*osFS) MkdirAll(name string) error           { return os.MkdirAll(name, 0o755) }
+
+// MkdirAll tries first what is the rule: that only the last name is missing.
+func (*osFS) MkdirAll(name string) error {
+	if os.Mkdir(name, 0o755) == nil {
+		return nil
+	}
+	return os.MkdirAll(name, 0o755)
+}
 
 func (*osFS) List(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
 func (*osFS) Stat(name string) (fs.FileInfo, error)  { return os.Stat(name) }
