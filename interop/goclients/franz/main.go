@@ -5,12 +5,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	. "gregor/interop/goclients/verbs"
@@ -29,8 +31,17 @@ func client(a Args, opts ...kgo.Opt) *kgo.Client {
 // create makes a topic, for the suite itself: half of the libraries do not ask
 // for automatic creation.
 func create(a Args) {
-	_, err := kadm.NewClient(client(a)).CreateTopic(context.Background(), int32(a.Num("partitions", 1)), -1, nil, a["topic"])
-	Must(err)
+	ad := kadm.NewClient(client(a))
+	for late := time.Now().Add(a.Timeout()); ; {
+		// The library does not try again when a controller went in the middle.
+		_, err := ad.CreateTopic(context.Background(), int32(a.Num("partitions", 1)), -1, nil, a["topic"])
+		if err == nil || errors.Is(err, kerr.TopicAlreadyExists) {
+			return
+		}
+		if !kerr.IsRetriable(err) || time.Now().After(late) {
+			Must(err)
+		}
+	}
 }
 
 func produce(a Args) {
