@@ -325,6 +325,86 @@ func (l *Log) writeWhole(name string, b []byte, sync bool) error {
 	return err
 }
 
+// checkpointEpochs makes the leader epoch checkpoints durable that have changed.
+// After elections these are many: then one sync of the file system does for
+// all, as in a commit.
+func (d *Dir) checkpointEpochs(logs []*Log) error {
+	var drafts []epochDraft
+	for _, l := range logs {
+		if !l.awake.Load() {
+			continue
+		}
+		s, ok, err := l.draftEpochs()
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // deleted meanwhile
+		case err != nil:
+			return err
+		case ok:
+			drafts = append(drafts, epochDraft{l, s})
+		}
+	}
+	if len(drafts) == 0 {
+		return nil
+	}
+	var err error = vfs.ErrUnsupported
+	if len(drafts) > epochsOneByOne {
+		err = d.fs.SyncFS(d.path)
+	}
+	if errors.Is(err, vfs.ErrUnsupported) {
+		for _, x := range drafts {
+			if err := x.log.writeEpochs(true); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", d.path, err)
+	}
+	for _, x := range drafts {
+		x.log.epochsDurable(x.sum)
+	}
+	return nil
+}
+
+// epochsOneByOne is how many checkpoints are synced by themselves.
+const epochsOneByOne = 2
+
+// epochDraft is a leader epoch checkpoint that was written and not synced.
+type epochDraft struct {
+	log *Log
+	sum uint32
+}
+
+// draftEpochs writes the leader epoch checkpoint if it changed. The log still
+// counts it as changed, so that a commit before epochsDurable syncs it itself.
+func (l *Log) draftEpochs() (sum uint32, ok bool, err error) {
+	l.dir.writingEpochs <- struct{}{}
+	defer func() { <-l.dir.writingEpochs }()
+	l.mu.Lock()
+	if !l.epochsDirty {
+		l.mu.Unlock()
+		return 0, false, nil
+	}
+	b := epoch.Encode(l.epochs.Entries())
+	l.mu.Unlock()
+	if err := l.writeWhole(epochCheckpointName, b, false); err != nil {
+		return 0, false, err
+	}
+	return crc32.Checksum(b, castagnoli), true, nil
+}
+
+// epochsDurable notes that what was drafted is on the disk, unless there is
+// something newer.
+func (l *Log) epochsDurable(sum uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.epochsDirty && crc32.Checksum(epoch.Encode(l.epochs.Entries()), castagnoli) == sum {
+		l.epochsDirty = false
+		l.epochSum.Store(sum)
+	}
+}
+
 // closeIdle closes the files that nobody used for a while, and asks for the
 // flushes that flush.ms calls for.
 func (d *Dir) closeIdle(now time.Time) {
@@ -435,11 +515,9 @@ func (d *Dir) writeCheckpoints() error {
 		if start := l.start.Load(); start > l.firstBase() {
 			starts[l.name] = start
 		}
-		if l.awake.Load() {
-			if err := l.writeEpochs(true); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
+	}
+	if err := d.checkpointEpochs(logs); err != nil {
+		return err
 	}
 	d.mu.Lock()
 	for n, p := range recovery { // what is higher holds until the new file is there
