@@ -6,21 +6,41 @@ package interop
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// bootstrap is the broker under test: BOOTSTRAP, or a gregor started here.
+// bootstrap is what is under test: BOOTSTRAP, or INTEROP_NODES nodes of gregor
+// started here, which are restarted in turn where they are several.
 var bootstrap string
 
 func cache(parts ...string) string {
 	return filepath.Join(append([]string{os.Getenv("INTEROP_CACHE")}, parts...)...)
+}
+
+// number is a setting of the suite's.
+func number(env string, otherwise int) int {
+	s := os.Getenv(env)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	if err == nil && n < 1 {
+		err = errors.New("must be at least 1")
+	}
+	if err != nil {
+		check(fmt.Errorf("%s=%s: %w", env, s, err))
+	}
+	return n
 }
 
 func TestMain(m *testing.M) {
@@ -30,8 +50,12 @@ func TestMain(m *testing.M) {
 	}
 	stop := func() {}
 	if bootstrap = os.Getenv("BOOTSTRAP"); bootstrap == "" {
-		s := startGregor()
-		bootstrap, stop = s.addr, func() { s.stop(); s.remove() }
+		c := startCluster(number("INTEROP_NODES", 1))
+		bootstrap, stop = c.seeds(), func() { c.stop(); c.remove() }
+		if len(c.nodes) > 1 {
+			rest := c.roll(time.Duration(number("INTEROP_PAUSE", 5)) * time.Second)
+			stop = func() { fmt.Printf("%d restarts in turn\n", rest()); c.stop(); c.remove() }
+		}
 	}
 	code := m.Run()
 	stop()
@@ -41,29 +65,27 @@ func TestMain(m *testing.M) {
 // server is a gregor of our own.
 type server struct {
 	addr, dir string // dir holds data and server.log
+	settings  []string
 	cmd       *exec.Cmd
 }
 
 // startGregor runs the built server on a free port in a new directory.
 func startGregor(overrides ...string) *server {
-	dir, err := os.MkdirTemp("", "gregor-interop")
-	check(err)
-	s := &server{addr: freeAddr(), dir: dir}
+	s := newServer()
 	s.start(overrides...)
 	return s
 }
 
-func (s *server) start(overrides ...string) {
-	args := []string{"server", "--override", "listeners=PLAINTEXT://" + s.addr, "--override", "log.dirs=" + filepath.Join(s.dir, "data")}
-	for _, o := range append([]string{"gregor.http.listener=none", "group.initial.rebalance.delay.ms=0", "message.max.bytes=3000000"}, overrides...) {
-		args = append(args, "--override", o)
-	}
-	s.cmd = exec.Command(cache("gregor"), args...)
-	log, err := os.OpenFile(filepath.Join(s.dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+func newServer() *server {
+	dir, err := os.MkdirTemp("", "gregor-interop")
 	check(err)
-	defer func() { _ = log.Close() }()
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	check(s.cmd.Start())
+	addr := freeAddr()
+	return &server{addr: addr, dir: dir, settings: []string{"listeners=PLAINTEXT://" + addr, "log.dirs=" + filepath.Join(dir, "data"),
+		"gregor.http.listener=none", "group.initial.rebalance.delay.ms=0", "message.max.bytes=3000000"}}
+}
+
+func (s *server) start(overrides ...string) {
+	s.launch(overrides...)
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		c, err := net.Dial("tcp", s.addr)
 		if err == nil {
@@ -72,29 +94,56 @@ func (s *server) start(overrides ...string) {
 		}
 		if time.Now().After(deadline) {
 			_ = s.cmd.Process.Kill()
-			dump(log.Name())
+			dump(s.log())
 			check(fmt.Errorf("gregor does not listen on %s: %w", s.addr, err))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
+func (s *server) log() string { return filepath.Join(s.dir, "server.log") }
+
+// launch starts the process and does not wait for it to listen.
+func (s *server) launch(overrides ...string) {
+	args := []string{"server"}
+	for _, o := range append(s.settings[:len(s.settings):len(s.settings)], overrides...) {
+		args = append(args, "--override", o)
+	}
+	s.cmd = exec.Command(cache("gregor"), args...)
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	check(err)
+	defer func() { _ = log.Close() }()
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	check(s.cmd.Start())
+}
+
+// kill is kill -9.
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+}
+
 // stop ends the server as an operator does; data stays.
 func (s *server) stop() {
 	check(s.cmd.Process.Signal(syscall.SIGTERM))
 	if err := s.cmd.Wait(); err != nil {
-		dump(filepath.Join(s.dir, "server.log"))
+		dump(s.log())
 		check(fmt.Errorf("gregor's clean stop: %w", err))
 	}
 }
 
 func (s *server) remove() { check(os.RemoveAll(s.dir)) }
 
+// freeAddr is an address that nobody listens on, and that no connection is
+// given as its own end while a server of ours is away.
 func freeAddr() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err == nil {
+			_ = l.Close()
+			return l.Addr().String()
+		}
+	}
 }
 
 func dump(name string) {

@@ -133,13 +133,10 @@ func (c *client) diagnoseCluster(ctx context.Context) []finding {
 	var list []finding
 	usable := false
 	for _, b := range meta.Brokers {
-		addr := net.JoinHostPort(b.Host, fmt.Sprint(b.Port))
-		f := dialCheck(ctx, fmt.Sprintf("advertised address of broker %d", b.NodeID), addr)
+		f := advertised(ctx, cl, b, meta.ClusterID)
 		if f.State == sound {
 			usable = true
-			f.Found = addr + " " + f.Found
 		} else {
-			f.Found = fmt.Sprintf("clients are told %s, which does not answer from here: %s", addr, f.Found)
 			f.Do = fmt.Sprintf("set advertised.listeners of broker %d to a name and port that clients reach, such as %s", b.NodeID, strings.Split(c.brokers, ",")[0])
 		}
 		list = append(list, f)
@@ -151,7 +148,69 @@ func (c *client) diagnoseCluster(ctx context.Context) []finding {
 		list = append(list, disks(ctx, cl, b.NodeID)...)
 	}
 	list = append(list, clock(ctx, cl))
+	list = append(list, internalTopics(ctx, kadm.NewClient(cl), meta)...)
 	return append(list, partitions(ctx, kadm.NewClient(cl)))
+}
+
+// internalTopics finds those that do not exist and want more replicas than there
+// are brokers: groups or transactions wait for them for ever.
+func internalTopics(ctx context.Context, a *kadm.Client, meta *kmsg.MetadataResponse) []finding {
+	topics, err := a.ListTopicsWithInternal(ctx)
+	if err != nil || len(meta.Brokers) == 0 {
+		return nil // told of by others
+	}
+	id := meta.Brokers[0].NodeID
+	found, err := a.DescribeBrokerConfigs(ctx, id)
+	if err != nil || len(found) == 0 {
+		return nil
+	}
+	var list []finding
+	for _, c := range found[0].Configs {
+		topic := map[string]string{
+			"offsets.topic.replication.factor":         "__consumer_offsets",
+			"transaction.state.log.replication.factor": "__transaction_state",
+		}[c.Key]
+		if topic == "" || topics.Has(topic) {
+			continue
+		}
+		if f, bad := factorFinding(topic, c.Key, c.MaybeValue(), len(meta.Brokers)); bad {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+func factorFinding(topic, setting, value string, brokers int) (finding, bool) {
+	factor, err := strconv.Atoi(value)
+	if err != nil || factor <= brokers {
+		return finding{}, false
+	}
+	return finding{Check: "internal topic " + topic, State: warning,
+		Found: fmt.Sprintf("whoever needs it waits for ever: %s is %d, brokers that are up: %d", setting, factor, brokers),
+		Do:    fmt.Sprintf("start more brokers, or set %s to %d", setting, brokers)}, true
+}
+
+// advertised asks at the address that clients are told for a broker of which
+// cluster it is: something may well answer there that is no broker, or another.
+func advertised(ctx context.Context, cl *kgo.Client, b kmsg.MetadataResponseBroker, cluster *string) finding {
+	what := fmt.Sprintf("advertised address of broker %d", b.NodeID)
+	addr := net.JoinHostPort(b.Host, fmt.Sprint(b.Port))
+	f := dialCheck(ctx, what, addr)
+	if f.State != sound {
+		f.Found = fmt.Sprintf("clients are told %s, which does not answer from here: %s", addr, f.Found)
+		return f
+	}
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{} // none
+	raw, err := cl.Broker(int(b.NodeID)).Request(ctx, req)
+	if err != nil {
+		return finding{Check: what, State: problem, Found: fmt.Sprintf("clients are told %s, where something answers that is no broker: %s", addr, kafka.ErrorText(err))}
+	}
+	if got := raw.(*kmsg.MetadataResponse).ClusterID; got != nil && cluster != nil && *got != *cluster {
+		return finding{Check: what, State: problem, Found: fmt.Sprintf("clients are told %s, where a broker of cluster %s answers, not of %s", addr, *got, *cluster)}
+	}
+	f.Found = addr + " " + f.Found
+	return f
 }
 
 // disks asks a broker how full its log directories are. One that does not
@@ -237,7 +296,7 @@ func partitions(ctx context.Context, a *kadm.Client) finding {
 	case leaderless > 0:
 		return finding{Check: "partitions", State: problem, Found: fmt.Sprintf("%d of %d have no leader", leaderless, n), Do: "start the brokers that hold them, and look at their logs for directories that failed"}
 	case behind > 0:
-		return finding{Check: "partitions", State: warning, Found: fmt.Sprintf("%d of %d have replicas that lag", behind, n), Do: "see which broker is slow or down: gregor cluster show"}
+		return finding{Check: "partitions", State: warning, Found: fmt.Sprintf("%d of %d have replicas that lag", behind, n), Do: "see which broker is slow or down: gregor cluster status"}
 	}
 	return finding{Check: "partitions", State: sound, Found: fmt.Sprintf("%d, all led and in sync", n)}
 }

@@ -79,6 +79,16 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+func TestFactorThatCannotBe(t *testing.T) {
+	t.Parallel()
+	if f, bad := factorFinding("__consumer_offsets", "offsets.topic.replication.factor", "3", 1); !bad || f.State != warning || f.Do == "" {
+		t.Errorf("three replicas on one broker: %+v", f)
+	}
+	if f, bad := factorFinding("__consumer_offsets", "offsets.topic.replication.factor", "3", 3); bad {
+		t.Errorf("three replicas on three brokers: %+v", f)
+	}
+}
+
 func TestFileFromTheFuture(t *testing.T) {
 	t.Parallel()
 	dir, now := t.TempDir(), time.Now()

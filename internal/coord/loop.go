@@ -185,7 +185,7 @@ func (l *loop[S]) run() {
 	l.timer = time.NewTimer(time.Hour)
 	l.timerAt = time.Time{}
 	defer l.timer.Stop()
-	now := time.Now()
+	now := l.cfg.Now()
 	l.carry(0, l.shard.Loaded(now), now)
 	l.phase.Store(int32(active))
 	for {
@@ -275,7 +275,7 @@ func (l *loop[S]) serve(m mail[S]) {
 		m.call <- outcome{}
 		return
 	}
-	now := time.Now()
+	now := l.cfg.Now()
 	l.ticket++
 	t := l.ticket
 	l.calls[t] = m.call
@@ -288,7 +288,7 @@ func (l *loop[S]) servePosts() {
 	l.posts = nil
 	l.postMu.Unlock()
 	for _, op := range posts {
-		now := time.Now()
+		now := l.cfg.Now()
 		l.carry(0, op(l.shard, now), now)
 	}
 }
@@ -422,7 +422,7 @@ func (l *loop[S]) settle() {
 		}
 	}
 	for len(l.waits) > 0 && l.waits[0].end <= l.committed {
-		l.pop(time.Now(), nil)
+		l.pop(l.cfg.Now(), nil)
 	}
 }
 
@@ -454,7 +454,7 @@ func (l *loop[S]) fire() {
 	if next.IsZero() && len(l.waits) == 0 {
 		return
 	}
-	now := time.Now()
+	now := l.cfg.Now()
 	if len(l.waits) > 0 && !l.waits[0].deadline.After(now) {
 		l.settle()
 		for len(l.waits) > 0 && !l.waits[0].deadline.After(now) {
@@ -479,7 +479,7 @@ func (l *loop[S]) arm() {
 	// A timer that fires too early costs a turn of the loop, a Reset at every
 	// turn would cost more.
 	if !next.IsZero() && (l.timerAt.IsZero() || next.Before(l.timerAt)) {
-		l.timer.Reset(time.Until(next))
+		l.timer.Reset(next.Sub(l.cfg.Now()))
 		l.timerAt = next
 	}
 

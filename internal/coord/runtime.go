@@ -33,6 +33,10 @@ type Config[S Shard] struct {
 	Effect func(partition, epoch int32, e Effect)
 
 	Events Events
+
+	// Now is the clock that shards are shown; nil is time.Now. What they write
+	// down is its wall time, the rest is measured by its monotonic reading.
+	Now func() time.Time
 }
 
 // Runtime owns the shards of the partitions led on this node.
@@ -53,6 +57,9 @@ func New[S Shard](cfg Config[S]) *Runtime[S] {
 	}
 	if cfg.LoadBytes <= 0 {
 		cfg.LoadBytes = 5 << 20
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	return &Runtime[S]{cfg: cfg, owned: map[int32]*loop[S]{}}
 }

@@ -40,7 +40,7 @@ func (n *Node) startCleaner() {
 	x := &compaction{pace: &pace{}, changed: make(chan struct{}, 1)}
 	x.pace.set(c.MaxBytesPerSecond)
 	x.cleaner = clean.New(clean.Config{
-		FS: n.fs, Logs: n.compacted, Limiter: x.pace,
+		FS: n.fs, Logs: n.compacted, Limiter: x.pace, Now: n.cfg.Now,
 		Events: clean.Events{
 			Cleaned: func(l clean.Log, s clean.Stats) {
 				log.Debug("log cleaned", "log", l.Name().String(), "up_to", s.End, "read_bytes", s.ReadBytes,

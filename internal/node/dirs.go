@@ -67,7 +67,7 @@ func (n *Node) openDirs(context.Context) error {
 		Stray: func(dir string, name storage.Name) {
 			n.log.Warn("a log on disk belongs to no topic; it is left alone", "dir", dir, "log", name.String())
 		},
-		Moves: n.moveEvents(), Throttle: n.newThrottle(),
+		Moves: n.moveEvents(), Throttle: n.newThrottle(), Now: n.cfg.Now,
 	})
 	for i, p := range paths {
 		d, err := n.openDir(p)
@@ -103,6 +103,7 @@ func (n *Node) openDir(path string) (*storage.Dir, error) {
 		ClusterID: n.identity.cluster, NodeID: b.NodeID, DirectoryID: newID(),
 		CheckpointInterval: b.Log.FlushCheckpoint, RetentionInterval: b.Log.RetentionCheck,
 		ScrubRate: b.ScrubBytesPerSecond, ReserveBytes: reserve,
+		Now: n.cfg.Now,
 	})
 	if errors.Is(err, vfs.ErrLocked) {
 		return nil, fmt.Errorf("%s is in use by another process: %w", path, err)

@@ -23,7 +23,8 @@ func (n *Node) fetchConfig() replica.FetchConfig {
 		Events: replica.FetchEvents{
 			Fetched: func(_ string, bytes int) { n.metrics.Followed(bytes) },
 			Failed: func(leader int32, err error) {
-				log.Warn("a leader cannot be fetched from; trying on", "leader", leader, "error", err)
+				addr, _ := n.brokerAddr(leader)
+				log.Warn("a leader cannot be fetched from; trying on", "leader", leader, "advertises", addr, "error", err)
 			},
 			Truncated: func(topic string, partition int32, to int64) {
 				log.Info("a log was cut where its leader's differs", "topic", topic, "partition", partition, "end", to)

@@ -4,7 +4,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -25,10 +27,12 @@ type creator struct {
 	live       *config.Live
 	controller api.Controller
 	image      *atomic.Pointer[meta.Image]
+	log        *slog.Logger
 
 	// background creations: begin under mu, waited for by close.
 	mu      sync.Mutex
 	pending map[string]bool
+	told    map[string]string // the last reason why not, that was logged
 	closed  bool
 	wg      sync.WaitGroup
 	ctx     context.Context
@@ -41,9 +45,10 @@ var (
 	_ api.GroupTopics  = (*creator)(nil)
 )
 
-func newCreator(live *config.Live, c api.Controller, image *atomic.Pointer[meta.Image]) *creator {
+func newCreator(live *config.Live, c api.Controller, image *atomic.Pointer[meta.Image], log *slog.Logger) *creator {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &creator{live: live, controller: c, image: image, pending: map[string]bool{}, ctx: ctx, cancel: cancel}
+	return &creator{live: live, controller: c, image: image, log: log, pending: map[string]bool{}, told: map[string]string{},
+		ctx: ctx, cancel: cancel}
 }
 
 func (c *creator) Allowed() bool { return c.live.Broker().Creation.Auto }
@@ -103,6 +108,9 @@ func (c *creator) Create(ctx context.Context, names []string) map[string]error {
 	}
 	for _, t := range created.Topics {
 		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			if t.ErrorMessage != nil {
+				err = fmt.Errorf("%w (%s)", err, *t.ErrorMessage)
+			}
 			failed[t.Topic] = err
 		}
 	}
@@ -132,10 +140,30 @@ func (c *creator) CreateInternal(topic string) {
 		}()
 		ctx, cancel := context.WithTimeout(c.ctx, c.live.Broker().RequestTimeout)
 		defer cancel()
-		// Who asked tries again until the topic is there, so a failure shows
-		// there, as COORDINATOR_NOT_AVAILABLE.
-		_ = c.Create(ctx, []string{topic})
+		// Who asked tries again until the topic is there, and sees
+		// COORDINATOR_NOT_AVAILABLE meanwhile; why it is not there, only the
+		// operator can be told.
+		c.tell(topic, c.Create(ctx, []string{topic})[topic])
 	})
+}
+
+// tell logs why an internal topic could not be made, each reason once in a row.
+func (c *creator) tell(topic string, err error) {
+	if errors.Is(err, kerr.TopicAlreadyExists) || c.ctx.Err() != nil {
+		err = nil
+	}
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	c.mu.Lock()
+	before := c.told[topic]
+	c.told[topic] = why
+	c.mu.Unlock()
+	if why != "" && why != before {
+		c.log.Warn("an internal topic cannot be created: clients that need it wait", "topic", topic,
+			"replicas", c.spec(topic).ReplicationFactor, "error", why)
+	}
 }
 
 func (c *creator) close() {

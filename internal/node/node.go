@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -51,6 +52,13 @@ type Config struct {
 	// Around wraps the handler of all requests; nil leaves it. Tests put
 	// faults there.
 	Around func(wire.Handler) wire.Handler
+	// Now is the clock of the machine; nil is time.Now. Its wall time, which an
+	// operator may set, stamps and ages what is stored; durations go by the
+	// monotonic one, there as everywhere. A simulation steps it.
+	Now func() time.Time
+	// Features are the features this program knows; nil: those it does. Tests
+	// of upgrades say what an older or newer one knows.
+	Features []meta.FeatureRange
 	// Published is told of each image once it is in force, in order; nil
 	// tells nobody. It must not block. Tests compare there what nodes see.
 	Published func(*meta.Image)
@@ -154,6 +162,9 @@ func New(cfg Config) *Node {
 	n := &Node{cfg: cfg, live: config.NewLive(cfg.Settings), fs: cfg.FS, failed: make(chan struct{}), publishing: make(chan struct{}, 1)}
 	if n.fs == nil {
 		n.fs = vfs.OS()
+	}
+	if n.cfg.Now == nil {
+		n.cfg.Now = time.Now
 	}
 	h := cfg.Log
 	if h == nil {

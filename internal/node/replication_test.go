@@ -76,6 +76,11 @@ func (o isrOf) ChangeISR(topic [16]byte, index int32, c *partition.ISRChange) {
 
 func newPair(t testing.TB, n int, disk func(i int) (vfs.FS, string)) *pair {
 	t.Helper()
+	return newPairWith(t, n, disk, func(*replica.Config) {})
+}
+
+func newPairWith(t testing.TB, n int, disk func(i int) (vfs.FS, string), change func(*replica.Config)) *pair {
+	t.Helper()
 	p := &pair{t: t, topics: map[string]*replica.TopicConfig{}, img: meta.Empty(), ask: make(chan func(), 10_000), end: make(chan struct{})}
 	go func() {
 		defer close(p.end)
@@ -87,13 +92,15 @@ func newPair(t testing.TB, n int, disk func(i int) (vfs.FS, string)) *pair {
 	p.addrs = make([]string, n)
 	var brokers []meta.Record
 	for i := range n {
-		table := replica.NewTable(replica.Config{
+		c := replica.Config{
 			NodeID: int32(i), Controller: isrOf{p, i},
 			Topic: func(_ *meta.Image, name string) *replica.TopicConfig { return p.topics[name] },
 			Fetch: replica.FetchConfig{Source: func(leader int32, _ int) replica.Source {
 				return link.New(peer.Config{}, int32(i), func() (string, error) { return p.addrs[leader], nil })
 			}},
-		})
+		}
+		change(&c)
+		table := replica.NewTable(c)
 		fs, root := disk(i)
 		d, err := storage.OpenDir(storage.DirConfig{FS: fs, Path: root, Events: table.Events(), NodeID: int32(i), RetentionInterval: -1})
 		if err != nil {
@@ -371,6 +378,42 @@ func TestSessionsOfReplicas(t *testing.T) {
 	p.inner.Store(false)
 	if got := fetch(a, 0, 0); got.Code != kerr.ClusterAuthorizationFailed.Code {
 		t.Errorf("over a client's listener: %+v", got)
+	}
+}
+
+// A follower that is told where to cut its log is told of the high watermark
+// when it comes from there, though that was in the answer before.
+func TestDivergedFollowerIsToldTheHighWatermark(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, 2, inMemory)
+	defer p.close()
+	p.topic(1, "t", 1, func(c *replica.TopicConfig) { c.MinISR = 1 })
+	if err := p.produce(p.tables[0].Named("t", 0), someRecords(t, 1, 10)); err != nil {
+		t.Fatal(err)
+	}
+	l := link.New(peer.Config{}, 1, func() (string, error) { return p.addrs[0], nil })
+	defer l.Close()
+	q := &replica.FetchRequest{BrokerEpoch: 11, MinBytes: 1, MaxBytes: 1 << 20}
+	fetch := func(from int64) replica.FetchedPartition {
+		t.Helper()
+		q.Partitions = []replica.FetchPartition{{PartitionID: replica.PartitionID{Topic: meta.UUID{1}}, From: from, LastEpoch: 0, MaxBytes: 1 << 20, Cut: 1 << 40}}
+		a, err := l.Fetch(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Release()
+		if len(a.Partitions) != 1 {
+			t.Fatalf("%+v", a)
+		}
+		q.Session = a.Session
+		q.SessionEpoch++
+		return a.Partitions[0]
+	}
+	if got := fetch(2); got.Diverging == nil || got.Diverging.End != 1 {
+		t.Errorf("past the end: %+v", got)
+	}
+	if got := fetch(1); got.HighWatermark != 1 || got.Start != 0 {
+		t.Errorf("from there: %+v", got)
 	}
 }
 

@@ -59,7 +59,7 @@ func (n *Node) startTxns() {
 				n.markers.Order(partition, epoch, o)
 			}
 		},
-		Events: txnEvents(n.logs.Logger(logCoord)),
+		Events: txnEvents(n.logs.Logger(logCoord)), Now: n.cfg.Now,
 	})
 }
 

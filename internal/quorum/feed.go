@@ -47,7 +47,7 @@ func (n *Node) Follows() bool {
 	}
 	since := n.leaderless.Load()
 	election := n.cfg.Tick * time.Duration(n.cfg.ElectionTicks)
-	return since != 0 && time.Since(time.Unix(0, since)) > 2*election
+	return since != 0 && time.Since(n.made)-time.Duration(since) > 2*election
 }
 
 // Feed takes the batches of an answer. It returns when they are in the log (or

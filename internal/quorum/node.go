@@ -133,7 +133,9 @@ type Node struct {
 	served   atomic.Pointer[served]
 	position atomic.Pointer[Position]
 	told     atomic.Pointer[Voter] // who leads, as a source of pulls said
-	// leaderless: since when no leader is known, ns since 1970; 0: one is.
+	// leaderless: how long after made no leader was known any more; 0: one is.
+	// Not by the wall clock: that may be set.
+	made       time.Time
 	leaderless atomic.Int64
 	watch      watch
 	after      []func() // loop-owned: to call once the step under way is done
@@ -155,6 +157,7 @@ func Open(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
+		made:  time.Now(),
 		cfg:   cfg,
 		calls: make(chan func(), maxCalls),
 		stop:  make(chan struct{}),
@@ -181,7 +184,7 @@ func Open(cfg Config) (*Node, error) {
 	n.members.Store(&m)
 	n.publishServed(false)
 	n.publishPosition()
-	n.leaderless.Store(time.Now().UnixNano())
+	n.leaderless.Store(int64(max(1, time.Since(n.made))))
 	n.published.start()
 	if n.core.image.Version() > 0 {
 		n.published.add(n.core.image, meta.Diff(meta.Empty(), n.core.image))
@@ -473,7 +476,7 @@ func (n *Node) publishStatus() {
 		case s.Leader != raft.None:
 			n.leaderless.Store(0)
 		case old.Leader != raft.None:
-			n.leaderless.Store(time.Now().UnixNano())
+			n.leaderless.Store(int64(max(1, time.Since(n.made))))
 		}
 		n.moved.tell()
 	}

@@ -5,7 +5,6 @@ package replica
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -62,7 +61,7 @@ func (p *Partition) check(records []byte, o AppendOptions) (batch.View, error) {
 		return nil, &Error{kerr.InvalidRecord, fmt.Errorf("base offset %d, must be 0", v.BaseOffset())}
 	}
 	rules := c.Rules
-	rules.Now = time.Now().UnixMilli()
+	rules.Now = p.table.config.Now().UnixMilli()
 	v, info, err := batch.Validate(v, rules)
 	if err != nil {
 		return nil, refuse(err)

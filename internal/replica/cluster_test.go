@@ -39,6 +39,76 @@ type cluster struct {
 
 	asked chan func()
 	done  chan struct{}
+
+	traceMu sync.Mutex
+	trace   []exchange // the last ones of all followers, in a ring
+	traced  int
+}
+
+// exchange is one fetch and its answer.
+type exchange struct {
+	at           time.Time
+	me, leader   int32
+	epoch        int32 // of the session
+	maxWait      time.Duration
+	asked        []FetchPartition
+	forgotten    int
+	err          error
+	answers      []FetchedPartition // without their records
+	bytes        int
+	sessionParts int
+}
+
+func (e exchange) String() string {
+	s := fmt.Sprintf("%s %d from %d, fetch %d of %d waits %v:", e.at.Format("05.000000"), e.me, e.leader, e.epoch, e.sessionParts, e.maxWait)
+	for _, x := range e.asked {
+		s += fmt.Sprintf(" from %d in epoch %d after one of %d, flushed %d, cut %d;", x.From, x.LeaderEpoch, x.LastEpoch, x.Flushed, x.Cut)
+	}
+	if e.forgotten > 0 {
+		s += fmt.Sprintf(" forgets %d;", e.forgotten)
+	}
+	s += fmt.Sprintf(" is told %v", e.err)
+	for _, x := range e.answers {
+		s += fmt.Sprintf(" code %d, high watermark %d, start %d, %d bytes", x.Code, x.HighWatermark, x.Start, e.bytes)
+		if x.Diverging != nil {
+			s += fmt.Sprintf(", parts at %+v", *x.Diverging)
+		}
+	}
+	return s
+}
+
+// note keeps an exchange for who wants to know what led to a failure.
+func (c *cluster) note(s *memSource, q *FetchRequest, a *FetchAnswer, err error) {
+	e := exchange{at: time.Now(), me: s.me, leader: s.leader, epoch: q.SessionEpoch, maxWait: q.MaxWait, asked: slices.Clone(q.Partitions), forgotten: len(q.Forgotten), err: err}
+	if a != nil {
+		if a.Code != 0 {
+			e.err = kerr.ErrorForCode(a.Code)
+		}
+		e.answers = slices.Clone(a.Partitions)
+		for i := range e.answers {
+			e.bytes += len(e.answers[i].Records)
+			e.answers[i].Records = nil
+		}
+	}
+	s.mu.Lock()
+	e.sessionParts = len(s.parts)
+	s.mu.Unlock()
+	c.traceMu.Lock()
+	defer c.traceMu.Unlock()
+	if len(c.trace) < 200 {
+		c.trace = append(c.trace, e)
+	} else {
+		c.trace[c.traced%len(c.trace)] = e
+	}
+	c.traced++
+}
+
+// exchanges are the last fetches, the oldest first.
+func (c *cluster) exchanges() []exchange {
+	c.traceMu.Lock()
+	defer c.traceMu.Unlock()
+	at := c.traced % max(len(c.trace), 1)
+	return append(slices.Clone(c.trace[at:]), c.trace[:at]...)
 }
 
 // member is one node.
@@ -414,6 +484,12 @@ func (s signalOf) Wake(n int) {
 func (s *memSource) Close() {}
 
 func (s *memSource) Fetch(ctx context.Context, q *FetchRequest) (*FetchAnswer, error) {
+	a, err := s.fetch(ctx, q)
+	s.c.note(s, q, a, err)
+	return a, err
+}
+
+func (s *memSource) fetch(ctx context.Context, q *FetchRequest) (*FetchAnswer, error) {
 	m, err := s.c.reach(s.me, s.leader)
 	if err != nil {
 		return nil, err
@@ -511,7 +587,9 @@ func (s *memSource) read(a *FetchAnswer, m *member, q *FetchRequest, parts []Fet
 		s.mu.Lock()
 		if out.Code != 0 || out.Diverging != nil || len(out.Records) > 0 || s.told[x.PartitionID] != news {
 			a.Partitions = append(a.Partitions, out)
-			s.told[x.PartitionID] = news
+			if s.told[x.PartitionID] = news; out.Diverging != nil {
+				delete(s.told, x.PartitionID) // of no use to the follower yet
+			}
 		}
 		s.mu.Unlock()
 	}

@@ -292,7 +292,7 @@ func (f *fetcher) fetch(ctx context.Context, next time.Time) time.Duration {
 	*q = FetchRequest{
 		BrokerEpoch: f.broker, Session: f.session, SessionEpoch: f.epoch,
 		MaxWait: cfg.MaxWait, MinBytes: cfg.MinBytes, MaxBytes: cfg.MaxTotal,
-		Partitions: q.Partitions[:0], Forgotten: append(q.Forgotten[:0], f.forgotten...),
+		Partitions: q.Partitions[:0], Forgotten: q.Forgotten[:0],
 	}
 	if !next.IsZero() { // somebody's back-off ends sooner
 		q.MaxWait = max(0, min(q.MaxWait, time.Until(next)))
@@ -326,6 +326,9 @@ func (f *fetcher) fetch(ctx context.Context, next time.Time) time.Duration {
 	}
 	clear(f.mention)
 	f.mention = f.mention[:0]
+	// After those above, some of which go. What the leader serves on in vain it
+	// would take for told.
+	q.Forgotten = append(q.Forgotten, f.forgotten...)
 	f.forgotten = f.forgotten[:0]
 
 	fctx, cancel := context.WithCancel(ctx)

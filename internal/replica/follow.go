@@ -83,6 +83,7 @@ func (p *Partition) follow(leader, epoch int32, log *storage.Log) {
 	p.cut = p.table.cuts.Add(1)
 	p.told = -1
 	p.lag.Store(0)
+	log.ReadSeldom(true)
 	if p.fetcher = p.table.fetchers.of(leader, p); p.fetcher != nil {
 		p.fetcher.add(p, epoch)
 	}
@@ -133,8 +134,10 @@ func (p *Partition) grow(epoch int32, records []byte, leaderHW, leaderStart int6
 		p.unseen += len(records)
 		p.end = end
 	}
-	f.Wrote(end, log.Flushed())
-	p.settleFollower(f.Heard(leaderHW))
+	// Either may be what moves it: the leader's may have been known for longer
+	// than the records below it are here.
+	wrote, heard := f.Wrote(end, log.Flushed()), f.Heard(leaderHW)
+	p.settleFollower(partition.Effects{HW: heard.HW, Wake: wrote.Wake || heard.Wake})
 	p.lag.Store(f.Lag())
 	starts := leaderStart > log.Start() && leaderStart <= end
 	if starts {
@@ -274,7 +277,7 @@ func (p *Partition) reshape(epoch int32, decide func(*partition.Follower, *stora
 	if p.follower == f && err == nil {
 		// The log cuts at a batch, which may begin before what was decided.
 		f.Truncated(min(p.end, f.End()))
-		f.Wrote(p.end, log.Flushed())
+		p.settleFollower(f.Wrote(p.end, log.Flushed()))
 		p.lowerLocked(f.HW())
 		p.lso.Store(p.stableLocked(log))
 	}

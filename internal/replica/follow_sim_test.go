@@ -24,18 +24,18 @@ import (
 //   - at the end, with everything mended, all replicas come to be in sync and
 //     have the same bytes, with all of that.
 //
-// What is done follows the seed; when fetchers and committers run does not.
+// What is done follows the seed; when fetchers and committers run, on threads
+// of their own, does not. A failure prints what was done and the last fetches.
 func TestSimTablesReplicate(t *testing.T) {
 	t.Parallel()
 	committed, runs := 0, 0
 	for seed := range seeds.All(t, 12, 5) {
 		s := newFollowSim(t, seed)
-		s.run()
+		func() {
+			defer s.tell(seed) // also when something did not come to be, which ends the test
+			s.run()
+		}()
 		if t.Failed() {
-			for _, h := range s.history[max(0, len(s.history)-60):] {
-				t.Log(h)
-			}
-			t.Logf("seed %d", seed)
 			return
 		}
 		committed += len(s.committed)
@@ -77,6 +77,20 @@ func newFollowSim(t *testing.T, seed uint64) *followSim {
 		x.Log.SegmentBytes, x.Log.FileDeleteDelay = 4000, -1
 	})
 	return s
+}
+
+// tell prints what led to a failure.
+func (s *followSim) tell(seed uint64) {
+	if !s.t.Failed() {
+		return
+	}
+	for _, h := range s.history[max(0, len(s.history)-60):] {
+		s.t.Log(h)
+	}
+	for _, e := range s.c.exchanges() {
+		s.t.Log(e)
+	}
+	s.t.Logf("seed %d", seed)
 }
 
 func (s *followSim) note(format string, args ...any) {

@@ -3,12 +3,14 @@
 package replica
 
 import (
+	"context"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"gregor/internal/batch"
 	"gregor/internal/vfs"
 )
 
@@ -45,6 +47,86 @@ func TestDivergedLogIsCut(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// A log that is cut to where its leader's ends hears of the high watermark all
+// the same: the answer that told it to cut was no news of that.
+func TestCutToTheLeadersEndHearsTheHighWatermark(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	defer c.close()
+	c.topic(1, "t", 1, func(x *TopicConfig) { x.Log.Durable = false })
+	if _, err := c.produce(c.member(1), "t", records(t, 0, 10)); err != nil {
+		t.Fatal(err)
+	}
+	c.same("t", 10)
+	c.link(2, 1, false)
+	c.link(3, 1, false)
+	old := c.member(1)
+	if _, err := old.table.Named("t", 0).Append(records(t, 10, 3), 1, AppendOptions{ExpectedEpoch: NoEpoch}); err != nil {
+		t.Fatal(err)
+	}
+	old.stop(false) // what it knew of the high watermark is gone
+	c.elect(1, 2, 2, 3)
+	c.eventually("the new leader's high watermark", func() bool { return c.member(2).table.Named("t", 0).HighWatermark() == 10 })
+	c.start(1, old.fs)
+	c.same("t", 10)
+}
+
+// Records that come below a high watermark heard before move the follower's.
+func TestCatchingUpMovesTheHighWatermark(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	defer c.close()
+	c.topic(1, "t", 1, func(x *TopicConfig) { x.Log.Durable = false })
+	c.link(2, 1, false)
+	p := c.member(2).table.Named("t", 0)
+	var views []batch.View
+	for i := range int64(3) {
+		b := records(t, int(i), 1)
+		batch.View(b).SetBaseOffset(i)
+		if err := p.grow(0, b, 3, 0, &views); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.HighWatermark(); got != i+1 {
+			t.Errorf("high watermark %d with %d records of the leader's 3", got, i+1)
+		}
+	}
+}
+
+// A partition that leaves a fetcher while the next request is being made is
+// forgotten by the leader with that request.
+func TestFetcherForgetsWhatGoesMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	defer c.close()
+	c.topic(1, "t", 1, nil)
+	m := c.member(2)
+	p := m.table.Named("t", 0)
+	src := &scripted{}
+	f := newFetcher(m.table.fetchers, 1, src)
+	f.add(p, 0)
+	f.take()
+	f.fetch(t.Context(), time.Time{})
+	if x := f.parts[PartitionID{p.id, 0}]; x == nil || !x.inSession || len(src.forgotten) > 0 {
+		t.Fatalf("%+v, forgotten %v", x, src.forgotten)
+	}
+	f.add(p, 7) // an epoch in which it does not follow any more, or not yet
+	f.take()
+	f.fetch(t.Context(), time.Time{})
+	if len(f.parts) != 0 || len(src.forgotten) != 1 {
+		t.Errorf("%d partitions are fetched, forgotten %v", len(f.parts), src.forgotten)
+	}
+}
+
+// scripted is a leader's broker that has nothing to tell.
+type scripted struct{ forgotten []PartitionID }
+
+func (s *scripted) Fetch(_ context.Context, q *FetchRequest) (*FetchAnswer, error) {
+	s.forgotten = append(s.forgotten, q.Forgotten...)
+	return &FetchAnswer{Session: 5}, nil
+}
+func (s *scripted) Tell(context.Context, *News) ([]int, error) { return nil, nil }
+func (s *scripted) Close()                                     {}
 
 // Epochs in which nothing was written are no reason to go round in circles.
 func TestEmptyEpochsAreForgotten(t *testing.T) {

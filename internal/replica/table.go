@@ -58,6 +58,9 @@ type Config struct {
 	Moves MoveEvents
 	// Throttle slows the copying of replicas down.
 	Throttle Throttle
+	// Now is the clock whose wall time judges and stamps records; nil is
+	// time.Now.
+	Now func() time.Time
 }
 
 // Table is the partitions hosted by this node.
@@ -109,6 +112,9 @@ type topic struct {
 // them to AddDir before the first Apply.
 func NewTable(c Config) *Table {
 	c.MaxLag = cmp.Or(c.MaxLag, 30*time.Second)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	t := &Table{
 		config: c, fetchers: newFetchers(c.Fetch), found: map[storage.Name]bool{}, unclean: map[*storage.Dir]bool{},
 		topics: map[string]*topic{}, ids: map[meta.UUID]*topic{}, byLog: map[*storage.Log]*Partition{},

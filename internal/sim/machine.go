@@ -25,10 +25,11 @@ const restartAfter = time.Second
 // machine is a host with a disk and a supervisor that keeps a node running.
 // Its methods belong to one goroutine, but for serving, running and lastError.
 type machine struct {
-	c    *Cluster
-	id   int32
-	host *vnet.Host
-	log  *tail
+	c     *Cluster
+	id    int32
+	host  *vnet.Host
+	log   *tail
+	clock *clock
 
 	mem  *vfs.Mem
 	disk *vfs.Faulty
@@ -48,7 +49,7 @@ type life struct {
 }
 
 func newMachine(c *Cluster, id int32) *machine {
-	return &machine{c: c, id: id, host: c.net.Host(ip(id)), mem: vfs.NewMem(), log: &tail{began: c.began}}
+	return &machine{c: c, id: id, host: c.net.Host(ip(id)), clock: newClock(), mem: vfs.NewMem(), log: &tail{began: c.began}}
 }
 
 func (m *machine) addr() string { return ip(m.id) + ":9092" }
@@ -85,7 +86,7 @@ func (m *machine) run(ctx context.Context, l *life, disk vfs.FS) error {
 	overrides := append([]string{
 		fmt.Sprintf("node.id=%d", m.id), "process.roles=broker,controller", "log.dirs=/data", "gregor.http.listener=none",
 		fmt.Sprintf("listeners=PLAINTEXT://%s:9092,CONTROLLER://%s:9093", ip(m.id), ip(m.id)), "controller.listener.names=CONTROLLER",
-		"offsets.topic.num.partitions=3",
+		"offsets.topic.num.partitions=3", "transaction.state.log.num.partitions=3",
 	}, append(m.c.properties(), m.c.cfg.Overrides...)...)
 	settings, err := config.Load(config.Options{SingleNode: true, Overrides: overrides})
 	if err != nil {
@@ -95,7 +96,7 @@ func (m *machine) run(ctx context.Context, l *life, disk vfs.FS) error {
 		Settings: settings, FS: disk, Log: slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime}),
 		Listen: func(ctx context.Context, addr string) (net.Listener, error) { return m.host.Listen(ctx, addr) },
 		Dial:   func(ctx context.Context, addr string) (net.Conn, error) { return m.host.Dial(ctx, addr) },
-		Around: m.c.duplicates.around,
+		Around: m.c.duplicates.around, Now: m.clock.Now,
 		Published: func(img *meta.Image) {
 			select {
 			case <-l.kill: // a ghost, on a disk that is gone

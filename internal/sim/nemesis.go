@@ -36,6 +36,7 @@ var faults = []fault{
 		c.duplicates.set(2 + c.random.Int64N(20))
 		return "requests are served twice", func() { c.duplicates.set(0) }
 	}},
+	{"clock", 1, steppedClock},
 	{"slow disk", 1, slowDisk},
 	{"full disk", 1, fullDisk},
 	{"lost disk", 3, lostDisk},
@@ -211,6 +212,31 @@ func resets(c *Cluster) (string, func()) {
 	c.net.ResetBetween(some[0].host.IP(), some[1].host.IP())
 	c.net.ResetBetween(some[1].host.IP(), some[0].host.IP())
 	return names(some), func() {}
+}
+
+// How far a clock may be from what the others show: not so far ahead that
+// records of the run would be past their retention or their producers
+// forgotten, nor so far behind that they would be refused as too new.
+const (
+	farthestAhead  = 20 * time.Hour
+	farthestBehind = 50 * time.Minute
+)
+
+// steppedClock sets the wall clock of a node forwards or back, and half the
+// time sets it right again.
+func steppedClock(c *Cluster) (string, func()) {
+	m := c.some(1)[0]
+	to := time.Duration(c.random.Int64N(int64(farthestAhead+farthestBehind))) - farthestBehind
+	if c.random.IntN(2) == 0 { // what ntpd does to a machine that was asleep
+		to = time.Duration(c.random.Int64N(int64(time.Minute))) - 30*time.Second
+	}
+	by, right := to-m.clock.offset(), c.random.IntN(2) == 0
+	m.clock.step(by)
+	return fmt.Sprintf("node %d by %v", m.id, by), func() {
+		if right {
+			m.clock.step(-m.clock.offset())
+		}
+	}
 }
 
 // slowDisk makes every sync and read of a node wait.

@@ -42,6 +42,9 @@ func (c LogConfig) withDefaults() LogConfig {
 }
 
 func (c DirConfig) withDefaults() DirConfig {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.MaxOpenFiles <= 0 {
 		c.MaxOpenFiles = 1024
 	}

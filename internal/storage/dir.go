@@ -42,7 +42,10 @@ type DirConfig struct {
 	RetentionInterval  time.Duration // log.retention.check.interval.ms, 5 min; negative: never
 	ScrubRate          int64         // bytes a second of cold data read again; 0: none; see SetScrubRate
 	ReserveBytes       int64         // kept free for logs with LogConfig.Reserve; 0: none
-	ZeroAhead          int64         // zeroes kept ahead of a log that is synced often, 256 KiB; negative: none
+	// Now is the clock by whose wall time records and producers grow old; nil is
+	// time.Now.
+	Now       func() time.Time
+	ZeroAhead int64 // zeroes kept ahead of a log that is synced often, 256 KiB; negative: none
 }
 
 // Dir is one log directory. Concurrency: mu guards the table of logs, commitMu
@@ -65,8 +68,9 @@ type Dir struct {
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
 	noSpace       atomic.Bool
-	reserved      atomic.Bool  // the reserve file holds its blocks
-	flushing      atomic.Int64 // since when a commit waits for the disk, 0: none does
+	reserved      atomic.Bool // the reserve file holds its blocks
+	opened        time.Time
+	flushing      atomic.Int64 // how long after that a commit began to wait for the disk, 0: none does
 	scrubRate     atomic.Int64
 	foreign       atomic.Int64 // appends to logs that are not durable, since the last syncfs
 
@@ -102,21 +106,21 @@ type Dir struct {
 // reads what the last clean stop left, and starts the committer.
 func OpenDir(cfg DirConfig) (*Dir, error) {
 	cfg = cfg.withDefaults()
-	d := &Dir{cfg: cfg, fs: cfg.FS, path: cfg.Path, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles),
+	d := &Dir{cfg: cfg, opened: time.Now(), fs: cfg.FS, path: cfg.Path, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles),
 		logs: map[Name]*Log{}, onDisk: map[Name]*known{}, futures: map[Name]*future{}, previousEpoch: -1,
 		nextDone: make(chan struct{}), wakeCommit: make(chan struct{}, 1), quit: make(chan struct{}),
 		checkpointing: make(chan struct{}, 1), writingEpochs: make(chan struct{}, 1), sealing: make(chan struct{}, 1),
 		keeper: keeper{wake: make(chan struct{}, 1)}}
 	d.brokerEpoch.Store(cfg.BrokerEpoch)
 	d.scrubRate.Store(cfg.ScrubRate)
-	if err := makeDurable(d.fs, d.path); err != nil {
+	parents, err := makeDir(d.fs, d.path)
+	if err != nil {
 		return nil, fmt.Errorf("log directory: %w", err)
 	}
-	var err error
 	if d.lock, err = d.fs.Lock(filepath.Join(d.path, lockName)); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", d.path, err)
 	}
-	if err = d.open(); err != nil {
+	if err = d.open(parents); err != nil {
 		if d.points != nil {
 			_ = d.points.f.Close()
 		}
@@ -129,10 +133,10 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	return d, nil
 }
 
-// makeDurable makes a directory with its parents so that a power cut leaves
-// them: each new name is synced in its parent. The directory itself is synced
-// there in any case, for an earlier process may have made it and died.
-func makeDurable(fsys vfs.FS, path string) error {
+// makeDir makes a directory with its parents, and tells which of them are to be
+// synced for a power cut to leave it: those that got a new name, and its own in
+// any case, for an earlier process may have made it and died.
+func makeDir(fsys vfs.FS, path string) ([]string, error) {
 	parents := []string{filepath.Dir(path)}
 	for p := parents[0]; ; p = filepath.Dir(p) {
 		if _, err := fsys.Stat(p); err == nil || filepath.Dir(p) == p {
@@ -140,21 +144,21 @@ func makeDurable(fsys vfs.FS, path string) error {
 		}
 		parents = append(parents, filepath.Dir(p))
 	}
-	if err := fsys.MkdirAll(path); err != nil {
+	return parents, fsys.MkdirAll(path)
+}
+
+// open reads what is there. The parents' new names become durable behind
+// meta.properties, whose sync takes them along, and before anything else is
+// written.
+func (d *Dir) open(parents []string) error {
+	if err := d.openMeta(); err != nil {
 		return err
 	}
 	for _, p := range parents {
 		// A parent that may be passed but not read was not made by us.
-		if err := fsys.SyncDir(p); err != nil && !errors.Is(err, fs.ErrPermission) {
+		if err := d.fs.SyncDir(p); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
-	}
-	return nil
-}
-
-func (d *Dir) open() error {
-	if err := d.openMeta(); err != nil {
-		return err
 	}
 	d.sameBoot = d.noteBoot()
 	marker, err := d.takeCleanMarker()
@@ -458,6 +462,7 @@ func (l *Log) create() error {
 		return err
 	}
 	l.active = s
+	l.filed.sum = noEpochs
 	l.segs.Store(&[]*segment.Segment{s})
 	l.dirtyDir = true
 	l.isNew.Store(true)

@@ -7,14 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
-	"gregor/internal/storage/epoch"
 	"gregor/internal/storage/segment"
 	"gregor/internal/vfs"
 )
@@ -126,8 +124,8 @@ func (d *Dir) keep() {
 					d.pointsFailed(err)
 				}
 			}
-		case now := <-retain:
-			d.retainAll(now)
+		case <-retain:
+			d.retainAll(d.cfg.Now())
 		case <-scrub:
 			d.scrubSome()
 		}
@@ -242,7 +240,7 @@ func (d *Dir) seal(j sealJob) error {
 		// not the log is.
 		if rose = j.base > l.flushed.Load(); rose {
 			l.flushed.Store(j.base)
-			err = d.points.set(l.key(), point{j.base, l.start.Load(), l.hw.Load(), l.epochSum.Load()}, false)
+			err = d.points.set(l.key(), l.pointLocked(j.base), false)
 		}
 	}
 	l.mu.Unlock()
@@ -267,34 +265,6 @@ func (l *Log) dirPath() string {
 // writeSnapshot writes the producer snapshot at offset.
 func (l *Log) writeSnapshot(offset int64, b []byte, sync bool) error {
 	return l.writeWhole(segment.FileName(offset, segment.SnapshotSuffix), b, sync)
-}
-
-// writeEpochs writes the leader epoch checkpoint when it changed; with sync it
-// is durable on return, so that the recovery point may rise.
-func (l *Log) writeEpochs(sync bool) error {
-	l.dir.writingEpochs <- struct{}{}
-	defer func() { <-l.dir.writingEpochs }()
-	l.mu.Lock()
-	if !l.epochsDirty {
-		l.mu.Unlock()
-		return nil
-	}
-	l.epochsDirty = false
-	b := epoch.Encode(l.epochs.Entries())
-	l.mu.Unlock()
-	err := l.writeWhole(epochCheckpointName, b, sync)
-	if err == nil && sync {
-		err = l.dir.fs.SyncDir(l.dirPath())
-	}
-	if err != nil {
-		l.epochSum.Store(0)
-		l.mu.Lock()
-		l.epochsDirty = true
-		l.mu.Unlock()
-		return err
-	}
-	l.epochSum.Store(crc32.Checksum(b, castagnoli))
-	return nil
 }
 
 // writeWhole replaces a file of the log. What a crash may leave of it lies
@@ -323,86 +293,6 @@ func (l *Log) writeWhole(name string, b []byte, sync bool) error {
 		_ = fsys.Remove(tmp)
 	}
 	return err
-}
-
-// checkpointEpochs makes the leader epoch checkpoints durable that have changed.
-// After elections these are many: then one sync of the file system does for
-// all, as in a commit.
-func (d *Dir) checkpointEpochs(logs []*Log) error {
-	var drafts []epochDraft
-	for _, l := range logs {
-		if !l.awake.Load() {
-			continue
-		}
-		s, ok, err := l.draftEpochs()
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // deleted meanwhile
-		case err != nil:
-			return err
-		case ok:
-			drafts = append(drafts, epochDraft{l, s})
-		}
-	}
-	if len(drafts) == 0 {
-		return nil
-	}
-	var err error = vfs.ErrUnsupported
-	if len(drafts) > epochsOneByOne {
-		err = d.fs.SyncFS(d.path)
-	}
-	if errors.Is(err, vfs.ErrUnsupported) {
-		for _, x := range drafts {
-			if err := x.log.writeEpochs(true); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", d.path, err)
-	}
-	for _, x := range drafts {
-		x.log.epochsDurable(x.sum)
-	}
-	return nil
-}
-
-// epochsOneByOne is how many checkpoints are synced by themselves.
-const epochsOneByOne = 2
-
-// epochDraft is a leader epoch checkpoint that was written and not synced.
-type epochDraft struct {
-	log *Log
-	sum uint32
-}
-
-// draftEpochs writes the leader epoch checkpoint if it changed. The log still
-// counts it as changed, so that a commit before epochsDurable syncs it itself.
-func (l *Log) draftEpochs() (sum uint32, ok bool, err error) {
-	l.dir.writingEpochs <- struct{}{}
-	defer func() { <-l.dir.writingEpochs }()
-	l.mu.Lock()
-	if !l.epochsDirty {
-		l.mu.Unlock()
-		return 0, false, nil
-	}
-	b := epoch.Encode(l.epochs.Entries())
-	l.mu.Unlock()
-	if err := l.writeWhole(epochCheckpointName, b, false); err != nil {
-		return 0, false, err
-	}
-	return crc32.Checksum(b, castagnoli), true, nil
-}
-
-// epochsDurable notes that what was drafted is on the disk, unless there is
-// something newer.
-func (l *Log) epochsDurable(sum uint32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.epochsDirty && crc32.Checksum(epoch.Encode(l.epochs.Entries()), castagnoli) == sum {
-		l.epochsDirty = false
-		l.epochSum.Store(sum)
-	}
 }
 
 // closeIdle closes the files that nobody used for a while, and asks for the
@@ -515,9 +405,11 @@ func (d *Dir) writeCheckpoints() error {
 		if start := l.start.Load(); start > l.firstBase() {
 			starts[l.name] = start
 		}
-	}
-	if err := d.checkpointEpochs(logs); err != nil {
-		return err
+		if l.awake.Load() && l.epochsDue() {
+			if err := l.writeEpochs(true); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
 	}
 	d.mu.Lock()
 	for n, p := range recovery { // what is higher holds until the new file is there
@@ -611,8 +503,9 @@ func (d *Dir) closeClean(logs []*Log) error {
 		l.flushed.Store(l.end.Load())
 		l.mu.Lock()
 		l.sealedUpTo = l.end.Load()
+		pt := l.pointLocked(l.end.Load())
 		l.mu.Unlock()
-		if err := d.points.set(l.key(), point{l.end.Load(), l.start.Load(), l.hw.Load(), l.epochSum.Load()}, false); err != nil {
+		if err := d.points.set(l.key(), pt, false); err != nil {
 			return err
 		}
 	}

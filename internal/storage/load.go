@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"gregor/internal/batch"
 	"gregor/internal/storage/producer"
@@ -280,7 +279,7 @@ func (l *Log) rebuildProducers(snapshots []int64, end int64) error {
 	if err != nil {
 		return err
 	}
-	t.Expire(time.Now().UnixMilli(), l.expiryMillis())
+	t.Expire(l.dir.cfg.Now().UnixMilli(), l.expiryMillis())
 	l.mu.Lock()
 	l.producers = t
 	l.noteUnstableLocked()

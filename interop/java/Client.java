@@ -210,7 +210,7 @@ public class Client {
     static void admin() throws Exception {
         String topic = arg("topic", ""), group = arg("group", "");
         try (Admin ad = Admin.create(base())) {
-            NewTopic nt = new NewTopic(topic, 3, (short) 1).configs(Map.of("retention.ms", "3600000"));
+            NewTopic nt = new NewTopic(topic, 3, (short) -1).configs(Map.of("retention.ms", "3600000"));
             ad.createTopics(List.of(nt)).all().get();
             step("create", ad.listTopics().names().get().contains(topic));
             step("describe", ad.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size() == 3);

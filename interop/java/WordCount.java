@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// WordCount is a Kafka Streams application with exactly_once_v2: it counts the
-// values of a topic, and joins each with the one before of the same key within
-// a window. It runs until it is killed.
-//   bootstrap= in= counts= joined= id= dir=
+// WordCount is a Kafka Streams application with exactly_once_v2. It counts the
+// words of the topic left, whose values are "number|word", and joins left with
+// the topic right by key within a window: a record of left that has no partner
+// is told of once the window has closed. What has a key that begins with
+// "flush" only moves the time. It runs until it is killed.
+//   bootstrap= left= right= counts= joined= window= (ms) grace= (ms) id= dir=
 import java.time.Duration;
 import java.util.*;
 import org.apache.kafka.common.serialization.Serdes;
@@ -12,9 +14,13 @@ import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThr
 import org.apache.kafka.streams.kstream.*;
 
 public class WordCount {
+    static String number(String v) { return v == null ? "-" : v.substring(0, v.indexOf('|')); }
+    static String word(String v) { return v.substring(v.indexOf('|') + 1); }
+    static boolean told(String key) { return !key.startsWith("flush"); }
+
     public static void main(String[] args) throws Exception {
         Map<String, String> a = new HashMap<>();
-        for (String w : args) a.put(w.substring(0, w.indexOf('=')), w.substring(w.indexOf('=') + 1));
+        for (String w : args) if (w.indexOf('=') > 0) a.put(w.substring(0, w.indexOf('=')), w.substring(w.indexOf('=') + 1));
         Properties p = new Properties();
         p.put(StreamsConfig.APPLICATION_ID_CONFIG, a.get("id"));
         p.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, a.get("bootstrap"));
@@ -31,12 +37,15 @@ public class WordCount {
         p.put(StreamsConfig.producerPrefix("transaction.timeout.ms"), 20000);
 
         StreamsBuilder b = new StreamsBuilder();
-        KStream<String, String> words = b.<String, String>stream(a.get("in"))
-            .map((k, v) -> new KeyValue<>(v.substring(v.indexOf('|') + 1), v.substring(0, v.indexOf('|'))));
-        words.groupByKey().count().toStream().mapValues(n -> n + "|").to(a.get("counts"));
-        words.join(words, (x, y) -> x.equals(y) ? x + "|" : null,
-                JoinWindows.ofTimeDifferenceWithNoGrace(Duration.ofHours(1)), StreamJoined.with(Serdes.String(), Serdes.String(), Serdes.String()))
-            .filter((k, v) -> v != null).to(a.get("joined"));
+        KStream<String, String> left = b.stream(a.get("left")), right = b.stream(a.get("right"));
+        left.filter((k, v) -> told(k)).map((k, v) -> new KeyValue<>(word(v), v))
+            .groupByKey().count().toStream().mapValues(n -> n + "|").to(a.get("counts"));
+        JoinWindows within = JoinWindows.ofTimeDifferenceAndGrace(
+            Duration.ofMillis(Long.parseLong(a.get("window"))), Duration.ofMillis(Long.parseLong(a.get("grace"))));
+        left.leftJoin(right, (x, y) -> number(x) + "|" + number(y), within,
+                StreamJoined.with(Serdes.String(), Serdes.String(), Serdes.String()))
+            .filter((k, v) -> told(k)).to(a.get("joined"));
+
         KafkaStreams s = new KafkaStreams(b.build(), p);
         s.setUncaughtExceptionHandler(e -> { System.err.println(e); return StreamThreadExceptionResponse.REPLACE_THREAD; });
         s.setStateListener((now, before) -> {

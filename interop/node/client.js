@@ -100,7 +100,7 @@ function step (s, ok) {
 async function admin () {
   const ad = kafka.admin(); const topic = a.topic; const groupId = a.group
   await ad.connect()
-  await ad.createTopics({ topics: [{ topic, numPartitions: 3, replicationFactor: 1, configEntries: [{ name: 'retention.ms', value: '3600000' }] }] })
+  await ad.createTopics({ topics: [{ topic, numPartitions: 3, replicationFactor: -1, configEntries: [{ name: 'retention.ms', value: '3600000' }] }] })
   step('create', (await ad.listTopics()).includes(topic))
   step('describe', (await ad.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length === 3)
   const res = { type: ConfigResourceTypes.TOPIC, name: topic }

@@ -113,7 +113,11 @@ def copy():
 def copy_until_trouble():
     c = Consumer({**BASE, "group.id": A["group"], "enable.auto.commit": False, "auto.offset.reset": "earliest",
                   "isolation.level": "read_committed", "session.timeout.ms": 6000})
-    p = Producer({**BASE, "transactional.id": A["id"], "transaction.timeout.ms": 20000})
+    # When all brokers are away librdkafka looks for its cluster anew and may wait
+    # for ever for the group's coordinator that it knew before (librdkafka issue
+    # 5511, open in September 2026): so it is told not to.
+    p = Producer({**BASE, "transactional.id": A["id"], "transaction.timeout.ms": 20000,
+                  "metadata.recovery.strategy": "none"})
     p.init_transactions(30)
     c.subscribe([A["in"]])
     out(ready=True)
@@ -145,7 +149,7 @@ def done(futures):
 def admin():
     topic, grp = A["topic"], A["group"]
     ad = AdminClient(BASE)
-    done(ad.create_topics([NewTopic(topic, 3, 1, config={"retention.ms": "3600000"})]))
+    done(ad.create_topics([NewTopic(topic, 3, -1, config={"retention.ms": "3600000"})]))
     step("create", topic in ad.list_topics(timeout=10).topics)
     step("describe", len(ad.list_topics(topic, timeout=10).topics[topic].partitions) == 3)
     res = ConfigResource(ConfigResource.Type.TOPIC, topic)
@@ -160,7 +164,7 @@ def admin():
     done(ad.create_partitions([NewPartitions(topic, 5)]))
     step("partitions", len(ad.list_topics(topic, timeout=10).topics[topic].partitions) == 5)
     try:
-        done(ad.create_topics([NewTopic(topic, 3, 1)]))
+        done(ad.create_topics([NewTopic(topic, 3, -1)]))
         step("exists", False)
     except KafkaException as e:
         step("exists", e.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS)

@@ -91,14 +91,14 @@ def group():
 def admin():
     topic, grp = A["topic"], A["group"]
     ad = KafkaAdminClient(**BASE)
-    ad.create_topics([NewTopic(topic, 3, 1, topic_configs={"retention.ms": "3600000"})])
+    ad.create_topics([NewTopic(topic, 3, -1, topic_configs={"retention.ms": "3600000"})])
     step("create", topic in ad.list_topics())
     step("describe", len(ad.describe_topics([topic])[0]["partitions"]) == 3)
     step("config", "3600000" in str(ad.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])))
     ad.create_partitions({topic: NewPartitions(5)})
     step("partitions", len(ad.describe_topics([topic])[0]["partitions"]) == 5)
     try:
-        ad.create_topics([NewTopic(topic, 3, 1)])
+        ad.create_topics([NewTopic(topic, 3, -1)])
         step("exists", False)
     except TopicAlreadyExistsError:
         step("exists", True)

@@ -39,6 +39,8 @@ type Config struct {
 	// (log.cleaner.backoff.ms, 15 s).
 	Backoff time.Duration
 	Events  Events
+	// Now is the clock by whose wall time records grow old; nil is time.Now.
+	Now func() time.Time
 }
 
 // Events tell what a cleaner did. They are called on its goroutines, without
@@ -115,6 +117,9 @@ type assessment struct {
 
 // New makes a Cleaner.
 func New(cfg Config) *Cleaner {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	c := &Cleaner{
 		cfg: cfg, points: newCheckpoints(cfg.FS),
 		busy: map[key]*task{}, paused: map[key]int{}, failed: map[key]error{}, known: map[key]assessment{}, cuts: map[key]uint64{},
@@ -171,7 +176,7 @@ func (w *Worker) Step(ctx context.Context) bool {
 		stop: func() bool { return ctx.Err() != nil },
 	}
 	run.cuts, _ = best.log.Cuts()
-	stats, err := run.run(best.dirt, time.Now, w.c.cfg.MaxInflated)
+	stats, err := run.run(best.dirt, w.c.cfg.Now, w.c.cfg.MaxInflated)
 	if n, _ := best.log.Cuts(); err != nil && n != run.cuts {
 		err = errStopped // what was being read was cut off
 	}
@@ -250,7 +255,7 @@ func (c *Cleaner) free(k key) bool {
 // assess finds a log's dirt.
 func (c *Cleaner) assess(l Log) (Dirt, error) {
 	k, cfg := keyOf(l), l.Config()
-	s := situation{start: l.Start(), end: l.End(), stable: lastStable(l), config: cfg, now: time.Now()}
+	s := situation{start: l.Start(), end: l.End(), stable: lastStable(l), config: cfg, now: c.cfg.Now()}
 	timeless := cfg.MinCompactionLag <= 0 && cfg.MaxCompactionLag <= 0
 	var damaged error
 	s.checkpoint, damaged = c.points.get(k.dir, k.name)

@@ -21,7 +21,7 @@ func main() {
 }
 
 func client(a Args, opts ...kgo.Opt) *kgo.Client {
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(a["bootstrap"]), kgo.ClientID("franz-interop")}, opts...)...)
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(a.Seeds()...), kgo.ClientID("franz-interop")}, opts...)...)
 	Must(err)
 	return c
 }
@@ -29,7 +29,7 @@ func client(a Args, opts ...kgo.Opt) *kgo.Client {
 // create makes a topic, for the suite itself: half of the libraries do not ask
 // for automatic creation.
 func create(a Args) {
-	_, err := kadm.NewClient(client(a)).CreateTopic(context.Background(), int32(a.Num("partitions", 1)), 1, nil, a["topic"])
+	_, err := kadm.NewClient(client(a)).CreateTopic(context.Background(), int32(a.Num("partitions", 1)), -1, nil, a["topic"])
 	Must(err)
 }
 
@@ -147,7 +147,7 @@ func group(a Args) {
 
 func copyAll(a Args) {
 	ctx := context.Background()
-	s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(a["bootstrap"]), kgo.ClientID("franz-interop"), kgo.TransactionalID(a["id"]),
+	s, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(a.Seeds()...), kgo.ClientID("franz-interop"), kgo.TransactionalID(a["id"]),
 		kgo.TransactionTimeout(20*time.Second), kgo.ConsumerGroup(a["group"]), kgo.ConsumeTopics(a["in"]), kgo.SessionTimeout(6*time.Second),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	Must(err)
@@ -176,7 +176,7 @@ func admin(a Args) {
 	defer c.Close()
 	ad := kadm.NewClient(c)
 	hour := "3600000"
-	_, err := ad.CreateTopic(ctx, 3, 1, map[string]*string{"retention.ms": &hour}, topic)
+	_, err := ad.CreateTopic(ctx, 3, -1, map[string]*string{"retention.ms": &hour}, topic)
 	Must(err)
 	count := func() int {
 		ts, err := ad.ListTopics(ctx, topic)
@@ -206,7 +206,7 @@ func admin(a Args) {
 	_, err = ad.UpdatePartitions(ctx, 5, topic)
 	Must(err)
 	step("partitions", count() == 5)
-	_, err = ad.CreateTopic(ctx, 3, 1, nil, topic)
+	_, err = ad.CreateTopic(ctx, 3, -1, nil, topic)
 	step("exists", err != nil)
 	for i := range 10 {
 		Must(c.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: Payload(i, 50)}).FirstErr())

@@ -41,7 +41,7 @@ func produce(a Args) {
 		c.Producer.Idempotent = true
 		c.Net.MaxOpenRequests = 1
 	}
-	p, err := sarama.NewAsyncProducer([]string{a["bootstrap"]}, c)
+	p, err := sarama.NewAsyncProducer(a.Seeds(), c)
 	Must(err)
 	n := a.Num("n", 1)
 	go func() {
@@ -76,7 +76,7 @@ func show(m *sarama.ConsumerMessage) {
 }
 
 func consume(a Args) {
-	cl, err := sarama.NewClient([]string{a["bootstrap"]}, config())
+	cl, err := sarama.NewClient(a.Seeds(), config())
 	Must(err)
 	c, err := sarama.NewConsumerFromClient(cl)
 	Must(err)
@@ -158,7 +158,7 @@ func group(a Args) {
 	c.Consumer.Offsets.AutoCommit.Enable = false
 	c.Consumer.MaxWaitTime = 100 * time.Millisecond
 	c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
-	g, err := sarama.NewConsumerGroup([]string{a["bootstrap"]}, a["group"], c)
+	g, err := sarama.NewConsumerGroup(a.Seeds(), a["group"], c)
 	Must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { <-Stopped(); cancel() }()
@@ -172,12 +172,12 @@ func group(a Args) {
 
 func admin(a Args) {
 	topic, grp := a["topic"], a["group"]
-	cl, err := sarama.NewClient([]string{a["bootstrap"]}, config())
+	cl, err := sarama.NewClient(a.Seeds(), config())
 	Must(err)
 	ad, err := sarama.NewClusterAdminFromClient(cl)
 	Must(err)
 	hour := "3600000"
-	Must(ad.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: 1, ConfigEntries: map[string]*string{"retention.ms": &hour}}, false))
+	Must(ad.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: -1, ConfigEntries: map[string]*string{"retention.ms": &hour}}, false))
 	count := func() int {
 		ts, err := ad.DescribeTopics([]string{topic})
 		Must(err)
@@ -196,12 +196,12 @@ func admin(a Args) {
 	Step("alter", value() == two)
 	Must(ad.CreatePartitions(topic, 5, nil, false))
 	Step("partitions", count() == 5)
-	err = ad.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: 1}, false)
+	err = ad.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: -1}, false)
 	Step("exists", errors.Is(err, sarama.ErrTopicAlreadyExists))
 	c := config()
 	c.Producer.Partitioner = sarama.NewManualPartitioner
 	c.Producer.RequiredAcks = sarama.WaitForAll // so that the end below counts every record
-	p, err := sarama.NewSyncProducer([]string{a["bootstrap"]}, c)
+	p, err := sarama.NewSyncProducer(a.Seeds(), c)
 	Must(err)
 	for i := range 10 {
 		_, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: topic, Value: sarama.ByteEncoder(Payload(i, 50))})

@@ -25,7 +25,7 @@ func produce(a Args) {
 	if a.Str("acks", "all") == "1" {
 		acks = kafka.RequireOne
 	}
-	w := &kafka.Writer{Addr: kafka.TCP(a["bootstrap"]), Topic: a["topic"], RequiredAcks: acks, Compression: codec,
+	w := &kafka.Writer{Addr: kafka.TCP(a.Seeds()...), Topic: a["topic"], RequiredAcks: acks, Compression: codec,
 		Balancer: &kafka.Hash{}, BatchTimeout: 5 * time.Millisecond, BatchBytes: 2 << 20}
 	var ms []kafka.Message
 	for i := a.Num("start", 0); i < a.Num("start", 0)+a.Num("n", 1); i++ {
@@ -47,8 +47,18 @@ func show(m kafka.Message) {
 	Record(m.Partition, m.Offset, m.Key, m.Value, h)
 }
 
+// ask dials the seeds in turn until one is there.
+func ask(a Args, dial func(network, seed string) (*kafka.Conn, error)) (c *kafka.Conn, err error) {
+	for _, seed := range a.Seeds() {
+		if c, err = dial("tcp", seed); err == nil {
+			break
+		}
+	}
+	return c, err
+}
+
 func partitions(a Args) []kafka.Partition {
-	c, err := kafka.Dial("tcp", a["bootstrap"])
+	c, err := ask(a, kafka.Dial)
 	Must(err)
 	defer func() { _ = c.Close() }()
 	ps, err := c.ReadPartitions(a["topic"])
@@ -62,12 +72,14 @@ func consume(a Args) {
 	from, ms := a.At()
 	msgs := make(chan kafka.Message)
 	for _, p := range partitions(a) {
-		r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{a["bootstrap"]}, Topic: p.Topic, Partition: p.ID, MaxBytes: 10 << 20, MaxWait: 500 * time.Millisecond})
+		r := kafka.NewReader(kafka.ReaderConfig{Brokers: a.Seeds(), Topic: p.Topic, Partition: p.ID, MaxBytes: 10 << 20, MaxWait: 500 * time.Millisecond})
 		switch from {
 		case "start":
 			Must(r.SetOffset(kafka.FirstOffset))
 		case "end":
-			c, err := kafka.DialLeader(ctx, "tcp", a["bootstrap"], p.Topic, p.ID)
+			c, err := ask(a, func(network, seed string) (*kafka.Conn, error) {
+				return kafka.DialLeader(ctx, network, seed, p.Topic, p.ID)
+			})
 			Must(err)
 			end, err := c.ReadLastOffset()
 			Must(err)
@@ -99,7 +111,7 @@ func consume(a Args) {
 
 // group uses ConsumerGroup, which reports each generation's assignment.
 func group(a Args) {
-	g, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{ID: a["group"], Brokers: []string{a["bootstrap"]}, Topics: []string{a["topic"]},
+	g, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{ID: a["group"], Brokers: a.Seeds(), Topics: []string{a["topic"]},
 		SessionTimeout: 6 * time.Second, HeartbeatInterval: 500 * time.Millisecond, RebalanceTimeout: 10 * time.Second, StartOffset: kafka.FirstOffset})
 	Must(err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -123,7 +135,7 @@ func group(a Args) {
 }
 
 func read(ctx context.Context, a Args, gen *kafka.Generation, p kafka.PartitionAssignment) {
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{a["bootstrap"]}, Topic: a["topic"], Partition: p.ID, MaxBytes: 10 << 20, MaxWait: 300 * time.Millisecond})
+	r := kafka.NewReader(kafka.ReaderConfig{Brokers: a.Seeds(), Topic: a["topic"], Partition: p.ID, MaxBytes: 10 << 20, MaxWait: 300 * time.Millisecond})
 	defer func() { _ = r.Close() }()
 	Must(r.SetOffset(p.Offset))
 	for {
@@ -138,8 +150,8 @@ func read(ctx context.Context, a Args, gen *kafka.Generation, p kafka.PartitionA
 
 func admin(a Args) {
 	ctx, topic, grp := context.Background(), a["topic"], a["group"]
-	c := &kafka.Client{Addr: kafka.TCP(a["bootstrap"])}
-	cr, err := c.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 3, ReplicationFactor: 1,
+	c := &kafka.Client{Addr: kafka.TCP(a.Seeds()...)}
+	cr, err := c.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 3, ReplicationFactor: -1,
 		ConfigEntries: []kafka.ConfigEntry{{ConfigName: "retention.ms", ConfigValue: "3600000"}}}}})
 	Must(err)
 	Must(cr.Errors[topic])
@@ -152,7 +164,7 @@ func admin(a Args) {
 	Must(err)
 	Must(cp.Errors[topic])
 	Step("partitions", len(partitions(a)) == 5)
-	cr, err = c.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 3, ReplicationFactor: 1}}})
+	cr, err = c.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 3, ReplicationFactor: -1}}})
 	Must(err)
 	Step("exists", errors.Is(cr.Errors[topic], kafka.TopicAlreadyExists))
 	oc, err := c.OffsetCommit(ctx, &kafka.OffsetCommitRequest{GroupID: grp, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: 0, Offset: 7}}}})

@@ -31,6 +31,9 @@ func (a Args) Num(k string, d int) int {
 	return n
 }
 
+// Seeds are the brokers to ask first.
+func (a Args) Seeds() []string { return strings.Split(a["bootstrap"], ",") }
+
 func (a Args) Yes(k string) bool      { return a[k] == "1" }
 func (a Args) Timeout() time.Duration { return time.Duration(a.Num("timeout", 30)) * time.Second }
 
