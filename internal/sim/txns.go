@@ -23,6 +23,7 @@ func (c *Cluster) txnOrdeal(d time.Duration) (w *load.Txns, wrong []string) {
 	}
 	w.Finish()
 	watched()
+	c.checks.coordinated(c.machines)
 	return w, append(c.checks.violations(), w.Wrong()...)
 }
 

@@ -134,6 +134,9 @@ func (d *Dir) commitQueue() {
 			d.cfg.Events.flushed(j.log, j.end)
 		}
 	}
+	for i := range d.jobs {
+		d.jobs[i].log.uncache(d.jobs[i].segs)
+	}
 }
 
 // commitJob is one log's part of a commit.
@@ -258,6 +261,19 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 }
 
 func (d *Dir) syncEach(j *commitJob) error {
+	path := j.log.dirPath()
+	var id vfs.File // of a new log
+	if j.dirs && j.log.isNew.Load() {
+		f, err := d.fs.OpenRW(filepath.Join(path, partitionMetaName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil {
+			id = f
+			defer func() { _ = f.Close() }()
+			f.WriteBack() // while the records are synced
+		}
+	}
 	for _, s := range j.segs {
 		h, err := s.File()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -275,10 +291,9 @@ func (d *Dir) syncEach(j *commitJob) error {
 	if !j.dirs {
 		return nil
 	}
-	path := j.log.dirPath()
-	if j.log.isNew.Load() {
-		if err := d.syncFile(filepath.Join(path, partitionMetaName)); err != nil {
-			return err
+	if id != nil {
+		if err := id.Datasync(); err != nil {
+			return fmt.Errorf("sync %s: %w", id.Name(), err)
 		}
 	}
 	for _, p := range []string{path, d.path} {

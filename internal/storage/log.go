@@ -93,6 +93,9 @@ type Log struct {
 	told   map[damagedPlace]bool
 
 	queued bool // in the committer's queue; guarded by dir.commitMu
+
+	seldom, wasRead atomic.Bool // see seldom.go
+	uncached        uncachedTo  // of the committer alone
 }
 
 func (d *Dir) newLog(n Name, id [16]byte, c LogConfig) *Log {
@@ -102,6 +105,9 @@ func (d *Dir) newLog(n Name, id [16]byte, c LogConfig) *Log {
 	c = c.withDefaults()
 	l.cfg.Store(&c)
 	l.segs.Store(&[]*segment.Segment{})
+	if c.Reserve {
+		l.small = smallInARow // the metadata log is known to take little at a time
+	}
 	return l
 }
 

@@ -136,11 +136,29 @@ func (c *txnCheck) whole() {
 				c.add(LostTxn, missing[0].Partition, "transaction %s with %d records", t.Name, len(t.Writes))
 			}
 		case len(missing) > 0:
-			c.add(Torn, missing[0].Partition, "of transaction %s %d of %d records are not there, one is %s", t.Name, len(missing), len(t.Writes), missing[0].Value)
+			c.add(Torn, missing[0].Partition, "of transaction %s of %s, commit %s, %d of %d records are not there: %s",
+				t.Name, c.h.Instances[t.Instance].ID, t.Outcome, len(missing), len(t.Writes), c.tell(t))
 		default:
 			c.offsets(t)
 		}
 	}
+}
+
+// tell says where the records of a transaction are.
+func (c *txnCheck) tell(t *Txn) string {
+	s := ""
+	for _, w := range t.Writes {
+		s += fmt.Sprintf("; %s %s (%s)", w.Partition, w.Value, w.Outcome)
+		for _, f := range c.h.Everything {
+			if f.Value == w.Value {
+				s += fmt.Sprintf(" at %d", f.Offset)
+			}
+		}
+		if c.there[w.Value] > 0 {
+			s += " committed"
+		}
+	}
+	return s
 }
 
 // offsets: a transaction that is there has moved its group.

@@ -154,8 +154,8 @@ type program struct {
 }
 
 const (
-	// oneTxn is how long a program waits for anything about one transaction; then
-	// it ends itself.
+	// oneTxn is how long a program tries one transaction, apart from its time-out;
+	// then it ends itself.
 	oneTxn = 20 * time.Second
 	// goingHome is how long a program may take for its good-byes.
 	goingHome = 10 * time.Second
@@ -173,6 +173,7 @@ func (p *program) run(ctx context.Context) {
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProduceRequestTimeout(5 * time.Second),
 	})
 	if p.random.IntN(2) == 0 { // a client from before KIP-890
+		p.name += "old"
 		opts = append(opts, kgo.MaxVersions(kversion.V3_6_0()))
 	}
 	session, err := kgo.NewGroupTransactSession(opts...)
@@ -235,8 +236,12 @@ func (p *program) transaction(ctx context.Context) (goOn, zombie bool) {
 	name := fmt.Sprintf("%s.%d", p.name, p.count)
 	txn := p.w.history.Begin(p.instance, name, takes)
 	var failed kgo.FirstErrPromise
-	trying, cancel := context.WithTimeout(p.w.waiting, oneTxn)
-	defer cancel()
+	trying, cancel := context.WithTimeout(p.w.waiting, oneTxn+p.w.c.Timeout)
+	defer func() {
+		if !zombie {
+			cancel()
+		}
+	}()
 	for _, x := range takes {
 		for k := range p.stage.Copies {
 			p.send(trying, txn, fmt.Sprintf("%s:%s:%d", name, x.Value, k), x.Value, &failed)
@@ -259,22 +264,18 @@ func (p *program) transaction(ctx context.Context) (goOn, zombie bool) {
 		still := time.Duration(p.random.IntN(4000)) * time.Millisecond
 		late := fmt.Sprintf("%s:%s:late", name, takes[0].Value)
 		p.w.workers.Go(func() {
+			defer cancel()
 			defer p.close()
 			pause(p.w.waiting, still)
-			var failed kgo.FirstErrPromise
-			trying, cancel := context.WithTimeout(p.w.waiting, oneTxn)
-			defer cancel()
 			p.send(trying, txn, late, "", &failed)
-			p.end(trying, txn, true)
+			p.end(trying, txn, failed.Err() == nil)
 		})
 		return false, true
 	case fate < 8: // it takes too long
 		p.w.overdue.Add(1)
-		_ = p.session.Client().Flush(trying)
+		ok := failed.Err() == nil
 		pause(ctx, p.w.c.Timeout+time.Duration(p.random.IntN(3000))*time.Millisecond)
-		trying, cancel := context.WithTimeout(p.w.waiting, oneTxn)
-		defer cancel()
-		return p.end(trying, txn, true), false
+		return p.end(trying, txn, ok), false
 	case fate < 18:
 		return p.end(trying, txn, false), false
 	}
