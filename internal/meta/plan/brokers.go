@@ -71,7 +71,7 @@ func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, in
 	// Larger than every epoch given before: each registration is a version.
 	b.Epoch = img.Version() + 1
 	if img.BrokerCount() > 1 || old == nil {
-		s := &scene{img: img, env: &env, out: map[int32]bool{r.ID: true}, lost: r.lost(img, old)}
+		s := &scene{img: img, env: &env, out: map[int32]bool{r.ID: true}, lost: r.lost(img, old), departs: true}
 		records = append(records, s.settleAll(func(p *meta.Partition) bool { return p.HasReplica(r.ID) })...)
 	}
 	// A broker alone goes on leading what it led: nobody else could have. What
@@ -276,7 +276,7 @@ func UnfenceBroker(img *meta.Image, id int32, epoch int64, env Env) ([]meta.Reco
 // long: all of them at once, so that they do not inherit from each other what
 // nobody can lead. Those that are fenced already or unknown are passed over.
 func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
-	s := &scene{img: img, env: &env, out: map[int32]bool{}}
+	s := &scene{img: img, env: &env, out: map[int32]bool{}, departs: true}
 	var brokers []meta.Record
 	for _, id := range ids {
 		if b := img.Broker(id); b != nil && !b.Fenced {
