@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 		c := startCluster(number("INTEROP_NODES", 1))
 		bootstrap, stop = c.seeds(), func() { c.stop(); c.remove() }
 		if len(c.nodes) > 1 {
-			rest := c.roll()
+			rest := c.roll(time.Duration(number("INTEROP_PAUSE", 5)) * time.Second)
 			stop = func() { fmt.Printf("%d restarts in turn\n", rest()); c.stop(); c.remove() }
 		}
 	}

@@ -46,6 +46,15 @@ func clients() []client {
 	}
 }
 
+// only names the one client that the suite's tests go through with, where it
+// is not to be all.
+var only string
+
+// tested are the clients that each test of what all of them do goes through.
+func tested() []client {
+	return slices.DeleteFunc(clients(), func(c client) bool { return only != "" && c.name != only })
+}
+
 // line is any of the lines that client programs print.
 type line struct {
 	I, P, O  int
@@ -238,7 +247,7 @@ func flag(b bool) string {
 // idempotent where the client can; read by itself and by another client.
 func TestCodecs(t *testing.T) {
 	all := clients()
-	for n, c := range all {
+	for n, c := range tested() {
 		t.Run(c.name, func(t *testing.T) {
 			for k, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 				t.Run(codec, func(t *testing.T) {
@@ -260,7 +269,7 @@ func TestCodecs(t *testing.T) {
 
 // TestLarge: records of 1 MB.
 func TestLarge(t *testing.T) {
-	for _, c := range clients() {
+	for _, c := range tested() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			topic := newTopic(t, "")
@@ -273,7 +282,7 @@ func TestLarge(t *testing.T) {
 // TestPositions: consuming from the end sees only what comes after, and from
 // a time only what is as late.
 func TestPositions(t *testing.T) {
-	for _, c := range clients() {
+	for _, c := range tested() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			topic := newTopic(t, "")
@@ -296,7 +305,7 @@ func TestPositions(t *testing.T) {
 // TestAdmin: what each library's admin client can do to topics, configs,
 // groups and offsets.
 func TestAdmin(t *testing.T) {
-	for _, c := range clients() {
+	for _, c := range tested() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for _, l := range c.run(t, "admin", "topic="+name(t, ""), "group="+name(t, "g")) {
@@ -313,7 +322,7 @@ func TestIdentical(t *testing.T) {
 	producer := clients()[0]
 	topic := newTopic(t, "")
 	producer.run(t, "produce", "topic="+topic, "n=1000", "size=200", "keyed=1", "codec=zstd", "idempotent=1")
-	for _, c := range clients() {
+	for _, c := range tested() {
 		wantRecords(t, c.run(t, "consume", "topic="+topic, "n=1000"), 0, 1000, 200, true, false)
 	}
 }

@@ -117,10 +117,9 @@ func (c *cluster) kill() {
 }
 
 // roll restarts the nodes in turn, as an operator does who waits for the
-// cluster to be whole, until the returned function is called, which tells how
+// cluster to be whole and then a little, until the returned function is called, which tells how
 // many restarts there were.
-func (c *cluster) roll() func() int {
-	pause := time.Duration(number("INTEROP_PAUSE", 5)) * time.Second
+func (c *cluster) roll(pause time.Duration) func() int {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	n := 0
 	go func() {

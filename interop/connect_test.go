@@ -120,7 +120,9 @@ func (w *worker) tend(connector string) {
 // with -9: a read_committed consumer finds each of them once.
 func TestConnect(t *testing.T) {
 	n := 3000 * rounds()
-	brokers := ownCluster(t, number("INTEROP_NODES", 1))
+	// A worker that starts reads the offsets' topic to its end, and so waits for
+	// the transactions that it had open when it was killed to time out.
+	brokers := ownCluster(t, number("INTEROP_NODES", 1), "transaction.abort.timed.out.transaction.cleanup.interval.ms=500")
 	if brokers == nil {
 		return
 	}
@@ -128,7 +130,7 @@ func TestConnect(t *testing.T) {
 	w := newWorker(t, name(t, "connect"))
 	const connector = "numbers"
 	conf := fmt.Sprintf(`{"connector.class":"Numbers","tasks.max":"3","topic":%q,"n":"%d",
-		"exactly.once.support":"required","transaction.boundary":"poll"}`, topic, n)
+		"exactly.once.support":"required","transaction.boundary":"poll","producer.override.transaction.timeout.ms":"5000"}`, topic, n)
 	eventually(t, "the worker takes the connector", func() (bool, string) {
 		err := w.ask("PUT", "/connectors/"+connector+"/config", conf, nil)
 		return err == nil, fmt.Sprint(err, w.p.errs.String())

@@ -93,7 +93,7 @@ func eventually(t *testing.T, what string, ok func() (bool, string)) {
 // TestGroups: a group grows from one member to five, one dies without a word,
 // one leaves, and every record is read.
 func TestGroups(t *testing.T) {
-	for _, c := range clients() {
+	for _, c := range tested() {
 		strategies := []string{"eager"}
 		if c.cooperative {
 			strategies = append(strategies, "cooperative")

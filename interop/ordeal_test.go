@@ -72,7 +72,8 @@ func committed(t *testing.T, topic string) ([]*kgo.Record, error) {
 func ordeal(t *testing.T, topic string, n int, tend func(), faults ...func()) {
 	t.Helper()
 	const patience = 3 * time.Minute
-	had, moved := 0, time.Now()
+	start := time.Now()
+	had, moved := 0, start
 	for next := 0; ; time.Sleep(50 * time.Millisecond) {
 		tend()
 		rs, err := committed(t, topic)
@@ -94,9 +95,11 @@ func ordeal(t *testing.T, topic string, n int, tend func(), faults ...func()) {
 			return
 		}
 		if next < len(faults) && len(rs) >= n*(next+1)/(len(faults)+1) {
+			began := time.Now()
 			faults[next]()
 			next++
 			moved = time.Now()
+			t.Logf("after %.1fs: fault %d at %d records, which took %.1fs", began.Sub(start).Seconds(), next, len(rs), moved.Sub(began).Seconds())
 		}
 		if time.Since(moved) > patience {
 			t.Fatalf("%d records of %d after %v without another; %d of %d faults", had, n, patience, next, len(faults))

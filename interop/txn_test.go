@@ -7,7 +7,6 @@ package interop
 import (
 	"fmt"
 	"testing"
-	"time"
 )
 
 // Transactional clients copy a topic, consuming, producing and committing
@@ -31,16 +30,10 @@ func TestExactlyOnce(t *testing.T) {
 			// What a kill took the answer of is not counted, so the last tenth is
 			// not waited for here.
 			for copied < n*9/10 {
-				var l line
-				ok := false
-				select {
-				case l, ok = <-p.lines:
-				case <-time.After(20 * time.Second):
-					_ = p.cmd.Process.Kill()
-				}
+				l, ok := p.next()
 				if !ok {
-					// Some libraries give up, or hang, when their broker goes away in the
-					// middle of something; a supervisor would start them again too.
+					// Some libraries give up when their broker goes away in the middle of
+					// something; a supervisor would start them again too.
 					if restarts++; restarts > 20 {
 						_ = p.wait()
 						t.Fatalf("%s ends again and again:\n%s", c.name, p.errs.String())
@@ -76,8 +69,6 @@ func TestExactlyOnce(t *testing.T) {
 							_ = p.wait()
 							p = c.start(t, "copy", args...)
 						}
-					case <-time.After(20 * time.Second):
-						_ = p.cmd.Process.Kill()
 					}
 				}
 			}()

@@ -29,6 +29,8 @@ import (
 //   - one that waits is answered at once when records come, and hwLinger after
 //     the high watermark has moved: followers serve readers up to it, but an
 //     answer for each move would double the number of fetches
+//   - a partition that a throttle holds back gives no records and wakes nobody
+//     until that is over; its position is taken, and its watermark told
 //   - key 32004 overtakes one that waits: it tells what the follower has flushed
 //     since, or asks for the answer because the follower has more to name
 //
@@ -85,6 +87,7 @@ type followPart struct {
 	p     Partition // watched, nil: not found yet
 
 	moved bool // in the queue; guarded by queueMu
+	rests bool // a throttle holds its records back; guarded by queueMu
 	turn  uint64
 
 	highWatermark, logStart int64 // as last told
@@ -95,6 +98,9 @@ func (p *followPart) Wake(newBytes int) {
 	s := p.s
 	s.queueMu.Lock()
 	defer s.queueMu.Unlock()
+	if p.rests {
+		return // it is read again when that is over
+	}
 	if !p.moved {
 		p.moved = true
 		s.queue = append(s.queue, p)
@@ -118,6 +124,22 @@ func (p *followPart) again() {
 		p.s.queue = append(p.s.queue, p)
 	}
 	p.s.queueMu.Unlock()
+}
+
+// rest wakes nobody for the partition's sake until the time is over.
+func (p *followPart) rest(d time.Duration) {
+	p.s.queueMu.Lock()
+	defer p.s.queueMu.Unlock()
+	if p.rests {
+		return
+	}
+	p.rests = true
+	time.AfterFunc(d, func() {
+		p.s.queueMu.Lock()
+		p.rests = false
+		p.s.queueMu.Unlock()
+		p.Wake(1)
+	})
 }
 
 // open makes a session.
@@ -363,6 +385,8 @@ func (s *fetched) readFollowed(c *Call) {
 			left = max(0, left-n)
 		case p.read.Diverging != nil:
 			s.urgent = true
+		case p.read.Rest > 0:
+			p.follow.rest(p.read.Rest)
 		case p.read.ReadableEnd > p.offset:
 			p.follow.again() // no room was left
 		}

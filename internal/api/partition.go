@@ -3,6 +3,8 @@
 package api
 
 import (
+	"time"
+
 	"gregor/internal/replica"
 	"gregor/internal/wire"
 )
@@ -145,6 +147,9 @@ type Read struct {
 	Aborted          []AbortedTxn
 	Diverging        *EpochEnd // KIP-595; then no records
 	PreferredReplica int32     // -1: none; else answer at once, without records
+	// Rest is how long a throttle holds back the records that there are for a
+	// replica.
+	Rest time.Duration
 }
 
 // AbortedTxn is one aborted transaction overlapping the records read.

@@ -23,6 +23,8 @@ type statusReport struct {
 	Brokers    []brokerStatus `json:"brokers"`
 	Partitions statusCounts   `json:"partitions"`
 	Unwell     []unwell       `json:"unwell"`
+	// Features are those of which a higher level is known than is in force.
+	Features []featureStatus `json:"features"`
 }
 
 type brokerStatus struct {
@@ -76,6 +78,7 @@ func newClusterStatus(c *client) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				v.askFeatures(ctx, cl)
 				topics := map[string]bool{}
 				for _, p := range v.Partitions {
 					if len(p.ISR) < len(p.Replicas) {
@@ -104,7 +107,7 @@ func newClusterStatus(c *client) *cobra.Command {
 }
 
 func (v *clusterView) report(minimum map[string]int) statusReport {
-	r := statusReport{Cluster: v.ID, Controller: v.Controller, Voters: v.Voters, Late: append([]int32{}, v.Late...), Brokers: []brokerStatus{}, Unwell: []unwell{}}
+	r := statusReport{Cluster: v.ID, Controller: v.Controller, Voters: v.Voters, Late: append([]int32{}, v.Late...), Brokers: []brokerStatus{}, Unwell: []unwell{}, Features: append([]featureStatus{}, v.Features...)}
 	for _, b := range v.Brokers {
 		s := brokerStatus{ID: b.ID, Address: b.Address, Rack: b.Rack, State: "up"}
 		switch {
@@ -249,6 +252,9 @@ func (r *statusReport) print(c *client) error {
 		return err
 	}
 	fmt.Fprintf(c.env.Out, "\n%s\n", r.Partitions.text())
+	for _, f := range r.Features {
+		fmt.Fprintf(c.env.Out, "%s\n", f.text())
+	}
 	if len(r.Unwell) == 0 {
 		return nil
 	}

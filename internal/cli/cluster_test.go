@@ -93,6 +93,20 @@ func TestClusterReport(t *testing.T) {
 	}
 }
 
+func TestFeatureText(t *testing.T) {
+	t.Parallel()
+	for want, s := range map[string]featureStatus{
+		"f is at level 1; broker 3, whose program is older, holds level 2 back":           {"f", 1, 2, []int32{3}, ""},
+		"f is at level 1; brokers 2,3, whose program is older, hold level 2 back":         {"f", 1, 2, []int32{2, 3}, ""},
+		"f is at level 1; level 2 is held back: Controller 9 only":                        {"f", 1, 2, nil, "Controller 9 only"},
+		"f is at level 1; every node knows level 2: kafka-features upgrade --feature f=2": {"f", 1, 2, nil, ""},
+	} {
+		if got := s.text(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // TestPicture: what is down gets nothing, what moves or has no leader stays.
 func TestPicture(t *testing.T) {
 	t.Parallel()

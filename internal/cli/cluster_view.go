@@ -31,6 +31,7 @@ type clusterView struct {
 	Brokers    []brokerView // by id
 	Partitions []partitionView
 	Moving     map[tp]kmsg.ListPartitionReassignmentsResponseTopicPartition
+	Features   []featureStatus          // of which a higher level is known; asked by status alone
 	logs       map[tp]map[int32]logView // what brokers say they have
 	silent     map[int32]error          // brokers that do not answer
 	draining   map[int32]bool           // brokers that are being taken out

@@ -205,6 +205,8 @@ type Replica struct {
 	// FollowerRate is what throttled replicas of this broker take in a second;
 	// Unthrottled: as fast as it goes.
 	FollowerRate int64
+	// LeaderRate is what this broker sends of throttled partitions in a second.
+	LeaderRate int64
 }
 
 // Unthrottled is a rate without limit.
@@ -544,6 +546,7 @@ func (s *Settings) replica(b *Broker) {
 		AlterDirBytesPerSecond: s.long("replica.alter.log.dirs.io.max.bytes.per.second"),
 
 		FollowerRate: s.long("follower.replication.throttled.rate"),
+		LeaderRate:   s.long("leader.replication.throttled.rate"),
 	}
 }
 

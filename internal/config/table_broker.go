@@ -559,9 +559,9 @@ var brokerTable = []Property{
 		Doc:   "How often the balance of leaders is checked.",
 	},
 	{
-		Name: "leader.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Standing: NoEffect, Internal: true,
+		Name: "leader.replication.throttled.rate", Type: Long, Default: "9223372036854775807", Importance: Medium, Mode: ClusterWide, Internal: true,
 		Valid: atLeast(0),
-		Doc:   "Bytes a second this broker sends for throttled replicas. Dynamic only. Here those who receive keep to their own rate, `follower.replication.throttled.rate`, and leaders do not hold back as well.",
+		Doc:   "Bytes a second this broker sends for throttled replicas. Dynamic only.",
 	},
 	{
 		Name: "listener.security.protocol.map", Type: String, Default: "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT", Importance: Low, Mode: PerBroker,

@@ -79,7 +79,7 @@ var topicTable = []Property{
 		Doc: "Segment size without the lower bound, for tests.",
 	},
 	{
-		Name: "leader.replication.throttled.replicas", Type: List, Default: "", Importance: Medium, Mode: ClusterWide, Standing: NoEffect,
+		Name: "leader.replication.throttled.replicas", Type: List, Default: "", Importance: Medium, Mode: ClusterWide,
 		Valid: replicaPairs(),
 		Doc:   "Replicas whose leaders are throttled, as `partition:broker` entries or `*`.",
 	},

@@ -8,8 +8,8 @@ import (
 	"fmt"
 )
 
-// ErrUnknownRecord is wrapped by the error for a record type or version that
-// this program does not know: the log was written by a newer one.
+// ErrUnknownRecord is wrapped by the error for a record type, version or flag
+// that this program does not know: the log was written by a newer one.
 var ErrUnknownRecord = errors.New("unknown metadata record")
 
 // recordVersion is the one version of every body so far.
@@ -370,7 +370,7 @@ func (r *reader) byte() byte {
 func (r *reader) flags(known byte) byte {
 	v := r.byte()
 	if v&^known != 0 {
-		r.fail(fmt.Errorf("unknown flags %#x", v))
+		r.fail(fmt.Errorf("%w: flags %#x", ErrUnknownRecord, v))
 	}
 	return v
 }

@@ -167,6 +167,9 @@ type FeatureRange struct {
 	Min, Max int16
 }
 
+// Holds tells whether level is in the range.
+func (f FeatureRange) Holds(level int16) bool { return level >= f.Min && level <= f.Max }
+
 // Broker is a registration.
 type Broker struct {
 	ID          int32

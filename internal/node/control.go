@@ -58,7 +58,7 @@ func (n *Node) startControl(context.Context) error {
 	env := plan.Env{
 		Random: rand.NewPCG(rand.Uint64(), rand.Uint64()), Schema: schema.Schema{Live: n.live},
 		Partitions: b.Creation.NumPartitions, Replication: b.Creation.ReplicationFactor,
-		Supported: supportedFeatures(),
+		Supported: n.supported(), Voters: n.voterIDs,
 	}
 	n.members = n.newMembers(env)
 	n.desk = uplink.NewDesk(n.controller, n.members, env)
@@ -90,7 +90,7 @@ func (n *Node) startControl(context.Context) error {
 // foundingRecords are the first of a cluster: its id, and who founded it.
 func (n *Node) foundingRecords() []meta.Record {
 	records := []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: n.cfg.Now().UnixMilli()}}
-	for _, f := range supportedFeatures() {
+	for _, f := range n.supported() {
 		records = append(records, meta.FeatureRecord{Name: f.Name, Level: f.Max})
 	}
 	for _, v := range n.begins.voters {
@@ -138,6 +138,7 @@ func (n *Node) flushRecovered() {
 func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	n.publishing <- struct{}{}
 	defer func() { <-n.publishing }()
+	n.checkLevels(img)
 	n.applySettings(img, d)
 	if !n.caughtUp {
 		n.image.Store(img)
@@ -254,7 +255,7 @@ type epochRaiser struct {
 	isr *isrProposals
 
 	mu     sync.Mutex // guards asked
-	asked  map[plan.EpochRaise]bool
+	asked  map[plan.InEpoch]bool
 	wake   chan struct{} // capacity 1
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -263,14 +264,14 @@ type epochRaiser struct {
 
 func (n *Node) startRaiser() *epochRaiser {
 	ctx, cancel := context.WithCancel(context.Background())
-	n.raiser = &epochRaiser{isr: newISRProposals(n.live.Broker().NodeID, n.metrics, n.logs.Logger(logReplica)), asked: map[plan.EpochRaise]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+	n.raiser = &epochRaiser{isr: newISRProposals(n.live.Broker().NodeID, n.metrics, n.logs.Logger(logReplica)), asked: map[plan.InEpoch]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
 	return n.raiser
 }
 
 // RaiseEpoch meets replica.Controller.
 func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
 	r.mu.Lock()
-	r.asked[plan.EpochRaise{Topic: topic, Partition: index, Epoch: epoch}] = true
+	r.asked[plan.InEpoch{Topic: topic, Partition: index, Epoch: epoch}] = true
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -280,7 +281,7 @@ func (r *epochRaiser) RaiseEpoch(topic [16]byte, index, epoch int32) {
 
 // LeaveSeats meets replica.Controller.
 func (r *epochRaiser) LeaveSeats(topic [16]byte, index, epoch int32) {
-	r.isr.leave(plan.SeatLoss{Topic: topic, Partition: index, LeaderEpoch: epoch})
+	r.isr.leave(plan.InEpoch{Topic: topic, Partition: index, Epoch: epoch})
 }
 
 // ChangeISR meets replica.Controller.
@@ -306,7 +307,7 @@ func (r *epochRaiser) start(up *uplink.Uplink) {
 // raise asks for all that is wanted now and returns when it is published.
 func (r *epochRaiser) raise(ctx context.Context, up *uplink.Uplink) error {
 	r.mu.Lock()
-	var asked []plan.EpochRaise
+	var asked []plan.InEpoch
 	for a := range r.asked {
 		asked = append(asked, a)
 	}

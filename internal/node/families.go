@@ -52,7 +52,7 @@ func (n *Node) buildAPI() error {
 		n.quorumRoutes(),
 	}
 	families = append(families, txnRows...)
-	cfg := api.Config{Memory: n.memory, Failed: failed, Errors: n.metrics.Errors, Inner: n.inner, Features: features{&n.image}}
+	cfg := api.Config{Memory: n.memory, Failed: failed, Errors: n.metrics.Errors, Inner: n.inner, Features: features{n.supported(), &n.image}}
 	controllers, err := api.New(cfg, ofControllers(families)...)
 	if err != nil {
 		return err

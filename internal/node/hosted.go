@@ -146,12 +146,12 @@ func (h hostedPartition) Read(r api.ReadRequest) (api.Read, error) {
 	got, err := h.p.Read(replica.ReadRequest{
 		From: r.From, MaxBytes: r.MaxBytes, MinOne: r.MinOne, Isolation: replica.Isolation(r.Isolation),
 		CurrentLeaderEpoch: r.LeaderEpoch, LastFetchedEpoch: r.LastFetchedEpoch,
-		Follower: r.Follower, AnyReplica: r.AnyReplica, Rack: r.Rack,
+		Follower: r.Follower, Copies: r.Replica >= 0, Replica: r.Replica, AnyReplica: r.AnyReplica, Rack: r.Rack,
 	})
 	out := api.Read{
 		Slice: wire.Part{Bytes: got.Slice.Bytes, Off: got.Slice.Off, N: got.Slice.N}, Release: got.Slice.Release,
 		HighWatermark: got.HighWatermark, LastStable: got.LastStable, LogStart: got.LogStart,
-		ReadableEnd: got.Bound, PreferredReplica: -1,
+		ReadableEnd: got.Bound, PreferredReplica: -1, Rest: got.Rest,
 	}
 	if got.Nearer != nil {
 		out.PreferredReplica = *got.Nearer

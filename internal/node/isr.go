@@ -23,7 +23,7 @@ import (
 // isrController decides on in-sync sets; *uplink.Uplink meets it.
 type isrController interface {
 	AlterPartition(ctx context.Context, asked []plan.ISRProposal) ([]plan.ISRResult, error)
-	LeaveSeats(ctx context.Context, asked []plan.SeatLoss) error
+	LeaveSeats(ctx context.Context, asked []plan.InEpoch) error
 }
 
 // isrProposals carries leaders' proposals to the controller, all that have
@@ -36,7 +36,7 @@ type isrProposals struct {
 
 	mu    sync.Mutex
 	asked map[isrPlace]*partition.ISRChange
-	left  map[plan.SeatLoss]bool
+	left  map[plan.InEpoch]bool
 	wake  chan struct{} // capacity 1
 
 	ctx    context.Context
@@ -51,7 +51,7 @@ type isrPlace struct {
 
 func newISRProposals(self int32, m *metrics.Metrics, log *slog.Logger) *isrProposals {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &isrProposals{self: self, metrics: m, log: log, asked: map[isrPlace]*partition.ISRChange{}, left: map[plan.SeatLoss]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
+	return &isrProposals{self: self, metrics: m, log: log, asked: map[isrPlace]*partition.ISRChange{}, left: map[plan.InEpoch]bool{}, wake: make(chan struct{}, 1), ctx: ctx, cancel: cancel}
 }
 
 // propose takes a proposal; a newer one of the same partition replaces it.
@@ -67,7 +67,7 @@ func (q *isrProposals) propose(topic [16]byte, index int32, c *partition.ISRChan
 
 // leave takes word of a seat to be given up. It is asked once: the table says it
 // again while that holds.
-func (q *isrProposals) leave(s plan.SeatLoss) {
+func (q *isrProposals) leave(s plan.InEpoch) {
 	q.mu.Lock()
 	q.left[s] = true
 	q.mu.Unlock()
@@ -115,8 +115,8 @@ func (q *isrProposals) round(c isrController, t *replica.Table) bool {
 	q.mu.Lock()
 	changes := q.asked
 	q.asked = map[isrPlace]*partition.ISRChange{}
-	left := slices.SortedFunc(maps.Keys(q.left), func(a, b plan.SeatLoss) int {
-		return cmp.Or(slices.Compare(a.Topic[:], b.Topic[:]), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.LeaderEpoch, b.LeaderEpoch))
+	left := slices.SortedFunc(maps.Keys(q.left), func(a, b plan.InEpoch) int {
+		return cmp.Or(slices.Compare(a.Topic[:], b.Topic[:]), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Epoch, b.Epoch))
 	})
 	clear(q.left)
 	q.mu.Unlock()

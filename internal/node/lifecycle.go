@@ -142,7 +142,7 @@ func (n *Node) registration() plan.Registration {
 	b := n.live.Broker()
 	r := plan.Registration{
 		ID: b.NodeID, ClusterID: n.identity.cluster, Incarnation: n.identity.incarnation,
-		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Features: supportedFeatures(),
+		Endpoints: endpoints(n.Advertised()), Rack: b.Rack, Features: n.supported(),
 		Clean: n.cleanEpoch(), Checked: true, Voter: n.asController(), Cordoned: n.cordonedDirs(),
 	}
 	for _, d := range n.table.Dirs() {
@@ -179,6 +179,26 @@ func (n *Node) register(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.Quorum.RegistrationTimeout)
 	defer cancel()
+	go func() { // ends with ctx
+		select {
+		case <-n.failed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := n.enter(ctx); err != nil {
+		select {
+		case <-n.failed:
+			return n.failure
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// enter is the way into the cluster, which a node that fails gives up.
+func (n *Node) enter(ctx context.Context) error {
 	if err := n.catchUp(ctx); err != nil {
 		return fmt.Errorf("the active controller is not reached (initial.broker.registration.timeout.ms): %w", err)
 	}
@@ -208,7 +228,7 @@ func (n *Node) register(ctx context.Context) error {
 // died just now, it tries again until ctx ends.
 func (n *Node) enrol(ctx context.Context, ready bool) (int64, error) {
 	inUse := func(err error) error {
-		return fmt.Errorf("node.id %d is in use by a broker with other log directories: %w", n.live.Broker().NodeID, err)
+		return fmt.Errorf("node.id %d is in use by another broker: %w", n.live.Broker().NodeID, err)
 	}
 	var before error
 	for {

@@ -56,6 +56,9 @@ type Config struct {
 	// operator may set, stamps and ages what is stored; durations go by the
 	// monotonic one, there as everywhere. A simulation steps it.
 	Now func() time.Time
+	// Features are the features this program knows; nil: those it does. Tests
+	// of upgrades say what an older or newer one knows.
+	Features []meta.FeatureRange
 	// Published is told of each image once it is in force, in order; nil
 	// tells nobody. It must not block. Tests compare there what nodes see.
 	Published func(*meta.Image)

@@ -28,6 +28,9 @@ type voters struct {
 	nodes []*Node
 	roles []string
 	more  []string // settings of all
+	// features are those that the program of every node started from now on
+	// knows; nil: all.
+	features []meta.FeatureRange
 	// dynamic are bootstrap servers, in the place of a static list.
 	dynamic string
 }
@@ -100,7 +103,7 @@ func (v *voters) build(i int, more ...string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.nodes[i] = New(Config{Settings: s, FS: v.disks[i], Log: slog.NewTextHandler(v.t.Output(), nil)})
+	v.nodes[i] = New(Config{Settings: s, FS: v.disks[i], Log: slog.NewTextHandler(v.t.Output(), nil), Features: v.features})
 	return v.nodes[i], nil
 }
 

@@ -76,6 +76,11 @@ func (o isrOf) ChangeISR(topic [16]byte, index int32, c *partition.ISRChange) {
 
 func newPair(t testing.TB, n int, disk func(i int) (vfs.FS, string)) *pair {
 	t.Helper()
+	return newPairWith(t, n, disk, func(*replica.Config) {})
+}
+
+func newPairWith(t testing.TB, n int, disk func(i int) (vfs.FS, string), change func(*replica.Config)) *pair {
+	t.Helper()
 	p := &pair{t: t, topics: map[string]*replica.TopicConfig{}, img: meta.Empty(), ask: make(chan func(), 10_000), end: make(chan struct{})}
 	go func() {
 		defer close(p.end)
@@ -87,13 +92,15 @@ func newPair(t testing.TB, n int, disk func(i int) (vfs.FS, string)) *pair {
 	p.addrs = make([]string, n)
 	var brokers []meta.Record
 	for i := range n {
-		table := replica.NewTable(replica.Config{
+		c := replica.Config{
 			NodeID: int32(i), Controller: isrOf{p, i},
 			Topic: func(_ *meta.Image, name string) *replica.TopicConfig { return p.topics[name] },
 			Fetch: replica.FetchConfig{Source: func(leader int32, _ int) replica.Source {
 				return link.New(peer.Config{}, int32(i), func() (string, error) { return p.addrs[leader], nil })
 			}},
-		})
+		}
+		change(&c)
+		table := replica.NewTable(c)
 		fs, root := disk(i)
 		d, err := storage.OpenDir(storage.DirConfig{FS: fs, Path: root, Events: table.Events(), NodeID: int32(i), RetentionInterval: -1})
 		if err != nil {

@@ -66,7 +66,7 @@ func (n *Node) asController() *meta.Controller {
 		return nil
 	}
 	return &meta.Controller{ID: n.live.Broker().NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation,
-		Endpoints: n.controllerEndpoints(), Features: supportedFeatures()}
+		Endpoints: n.controllerEndpoints(), Features: n.supported()}
 }
 
 // isFresh looks for signs that the directory belonged to a cluster, and at the
@@ -108,7 +108,7 @@ func (n *Node) bootstrap() (addrs []string) {
 func (n *Node) findCluster(ctx context.Context) error {
 	b := n.live.Broker()
 	meeting := founding.New(founding.Config{
-		Node: b.NodeID, Directory: n.metaDir.ID(), Cluster: n.identity.cluster, Fresh: n.begins.fresh,
+		Node: b.NodeID, Directory: n.metaDir.ID(), Incarnation: n.identity.incarnation, Cluster: n.identity.cluster, Fresh: n.begins.fresh,
 		Seats: seats(b), Others: n.bootstrap(), NewCluster: func() string { return meta.FormatUUID(newID()) },
 		Ask: n.greet,
 		Waiting: func(why []string) {

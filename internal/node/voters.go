@@ -19,7 +19,6 @@ import (
 	"gregor/internal/api"
 	"gregor/internal/meta"
 	"gregor/internal/quorum"
-	"gregor/internal/quorum/founding"
 	"gregor/internal/wire/peer"
 )
 
@@ -114,6 +113,9 @@ func (n *Node) ChangeVoters(ctx context.Context, req kmsg.Request) error {
 			for _, l := range req.Listeners {
 				v.Endpoints = append(v.Endpoints, meta.Endpoint{Listener: l.Name, Host: l.Host, Port: l.Port})
 			}
+			if err := n.checkMove(ctx, v); err != nil {
+				return err
+			}
 			return n.changeVoters(ctx, quorum.VoterChange{Kind: quorum.UpdateVoter, Voter: v})
 		}
 	default:
@@ -190,7 +192,7 @@ func (n *Node) addVoter(ctx context.Context, req *kmsg.AddRaftVoterRequest) erro
 func (n *Node) checkVoter(ctx context.Context, v quorum.Voter, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, n.live.Broker().Quorum.RequestTimeout)
 	defer cancel()
-	g, err := n.greet(ctx, addr, founding.Greeting{Node: n.live.Broker().NodeID, Directory: n.metaDir.ID(), Cluster: n.identity.cluster, Founded: true})
+	g, err := n.greet(ctx, addr, n.greeting())
 	switch {
 	case err != nil:
 		return says(kerr.RequestTimedOut, "The new voter %s does not answer at %s: %v", v, addr, err)
@@ -336,7 +338,10 @@ func (s *seat) keep(ctx context.Context) {
 	tick := time.NewTicker(seatInterval)
 	defer tick.Stop()
 	last := ""
-	for {
+	for i := 0; ; i++ {
+		if i%twinEvery == 0 && s.n.lookForTwin(ctx) {
+			return
+		}
 		err := s.look(ctx)
 		if err != nil && ctx.Err() == nil && err.Error() != last {
 			log.Warn("this controller's place in the quorum could not be changed; it is tried again", "error", err)

@@ -75,12 +75,20 @@ func (p *Partition) read(r ReadRequest) (Read, error) {
 	if r.From >= res.Bound || r.MaxBytes <= 0 && !r.MinOne {
 		return res, nil
 	}
+	if r.Copies {
+		if res.Rest = p.table.config.Throttle.send(p, r.Replica, 0); res.Rest > 0 {
+			return res, nil
+		}
+	}
 	s, err := log.Read(r.From, res.Bound, r.MaxBytes, r.MinOne)
 	if err != nil {
 		p.failed(err)
 		return res, translate(err)
 	}
 	res.Slice = s
+	if r.Copies {
+		p.table.config.Throttle.send(p, r.Replica, s.N)
+	}
 	if r.Isolation == ReadCommitted && s.N > 0 {
 		if res.Aborted, err = log.Aborted(r.From, s.Next); err != nil {
 			if s.Release != nil {

@@ -4,6 +4,7 @@ package replica
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -84,6 +85,9 @@ type ReadRequest struct {
 	// Follower is who reads, when it is a replica: it has everything below
 	// From. nil: a client, or a replica whose position was taken already.
 	Follower *FollowerPosition
+	// Copies: the records go to Replica, which may be throttled.
+	Copies  bool
+	Replica int32
 	// AnyReplica lets a follower answer (KIP-392).
 	AnyReplica bool
 	Rack       string // of a consumer that may be sent elsewhere; "": it may not
@@ -104,6 +108,9 @@ type Read struct {
 	// Nearer, when set, is a replica that the reader should ask instead; there
 	// are no records then.
 	Nearer *int32
+	// Rest, when set, is how long a throttle holds back the records that there
+	// are.
+	Rest time.Duration
 }
 
 // EpochEnd is where a leader epoch ends in this log.

@@ -25,6 +25,8 @@ type logs struct {
 	archive map[partitionKey]map[int64]archived
 	// at is where a reader of a partition goes on.
 	at map[readerOf]position
+	// producers see each batch that is new to the archive.
+	producers producers
 }
 
 type position struct {
@@ -52,7 +54,7 @@ type readerOf struct {
 }
 
 func newLogs() logs {
-	return logs{map[partitionKey]map[int64]archived{}, map[readerOf]position{}}
+	return logs{map[partitionKey]map[int64]archived{}, map[readerOf]position{}, newProducers()}
 }
 
 // source is what is read of a storage.Log.
@@ -134,6 +136,9 @@ func (c *logs) batches(p partitionKey, id int32, b []byte, at position, hw int64
 		this := archived{sha256.Sum256(b[:len(b)-len(rest)]), v.NextOffset(), v.LeaderEpoch(), id}
 		if before, ok := archive[base]; !ok {
 			archive[base] = this
+			if err := c.producers.batch(p, v); err != nil {
+				return at, err
+			}
 		} else if before.sum != this.sum {
 			return at, fmt.Errorf("logs differ: %s: node %d has [%d, %d) of epoch %d, node %d had [%d, %d) of epoch %d",
 				p, id, base, this.next, this.epoch, before.node, base, before.next, before.epoch)

@@ -10,7 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"gregor/internal/batch"
+	"gregor/internal/coord"
+	"gregor/internal/coord/txn"
 	"gregor/internal/meta"
 	"gregor/internal/storage"
 )
@@ -145,4 +149,45 @@ func TestChecksAreKeptOnce(t *testing.T) {
 	if got := c.violations(); len(got) != mostFound || got[1] != "violation 1" {
 		t.Fatal(got)
 	}
+}
+
+func TestProducers(t *testing.T) {
+	t.Parallel()
+	marker := func(epoch int16, coordinator int32) batch.View {
+		return batch.EndTxnMarker(batch.Commit, 1, 7, epoch, coordinator)
+	}
+	c := newProducers()
+	expect(t, c.batch(key, marker(1, 3)), "")
+	expect(t, c.batch(key, marker(2, 3)), "")
+	expect(t, c.batch(key, marker(1, 3)), "a producer goes back")
+	expect(t, c.batch(key, marker(2, 2)), "a coordinator goes back")
+	other := key
+	other.index = 1
+	expect(t, c.batch(other, marker(0, 0)), "")
+}
+
+func TestCoordinators(t *testing.T) {
+	t.Parallel()
+	state := func(id string, s int8, epoch int16) coord.Record {
+		k := kmsg.TxnMetadataKey{TransactionalID: id}
+		v := kmsg.NewTxnMetadataValue()
+		v.ProducerID, v.ProducerEpoch, v.State = 7, epoch, kmsg.TransactionState(s)
+		return coord.Record{Key: k.AppendTo(nil), Value: v.AppendTo(nil)}
+	}
+	c := newCoordinators()
+	expect(t, c.record(state("x", 0, 0)), "")
+	expect(t, c.record(state("x", 1, 0)), "")
+	expect(t, c.record(state("x", 2, 0)), "")
+	expect(t, c.record(state("x", 3, 0)), "cannot be")
+	c = newCoordinators()
+	expect(t, c.record(state("x", 1, 4)), "")
+	expect(t, c.record(state("x", 1, 3)), "cannot be")
+	c = newCoordinators()
+	expect(t, c.record(state("x", 4, 4)), "")
+	lived := map[string]*txn.Txn{"x": c.last["x"]}
+	expect(t, c.same(lived), "")
+	expect(t, c.same(map[string]*txn.Txn{"x": c.last["x"], "y": c.last["x"]}), "differs")
+	expect(t, c.same(nil), "differs")
+	expect(t, c.record(state("x", 0, 5)), "")
+	expect(t, c.same(lived), "differs")
 }

@@ -85,7 +85,8 @@ func (c *Cluster) properties() []string {
 	for i := range c.cfg.Nodes {
 		voters = append(voters, fmt.Sprintf("%d@%s:9093", i+1, ip(int32(i+1))))
 	}
-	all := []string{"controller.quorum.voters=" + strings.Join(voters, ","), "offsets.topic.replication.factor=3"}
+	all := []string{"controller.quorum.voters=" + strings.Join(voters, ","), "offsets.topic.replication.factor=3",
+		"transaction.state.log.replication.factor=3", "transaction.state.log.min.isr=2"}
 	if c.joins() {
 		all = append(all, "controller.quorum.auto.join.enable=true")
 	}
@@ -118,13 +119,13 @@ func (c *Cluster) AwaitUp(d time.Duration) error {
 	return nil
 }
 
-// Client makes a franz-go client on a host of its own.
-func (c *Cluster) Client(opts ...kgo.Opt) *kgo.Client {
+// Options are those of a franz-go client on a host of its own.
+func (c *Cluster) Options() []kgo.Opt {
 	c.mu.Lock()
 	c.clients++
-	host := c.net.Host(fmt.Sprintf("10.0.1.%d", c.clients))
+	host := c.net.Host(fmt.Sprintf("10.0.%d.%d", 1+c.clients/250, 1+c.clients%250))
 	c.mu.Unlock()
-	client, err := kgo.NewClient(append([]kgo.Opt{
+	return []kgo.Opt{
 		kgo.SeedBrokers(c.Addrs()...),
 		kgo.Dialer(func(ctx context.Context, _, addr string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -135,7 +136,12 @@ func (c *Cluster) Client(opts ...kgo.Opt) *kgo.Client {
 		kgo.RetryBackoffFn(func(tries int) time.Duration { return min(time.Duration(tries)*50*time.Millisecond, time.Second) }),
 		kgo.RequestRetries(1 << 30), kgo.RequestTimeoutOverhead(3 * time.Second), kgo.RetryTimeout(0),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-	}, opts...)...)
+	}
+}
+
+// Client makes a franz-go client on a host of its own.
+func (c *Cluster) Client(opts ...kgo.Opt) *kgo.Client {
+	client, err := kgo.NewClient(append(c.Options(), opts...)...)
 	if err != nil {
 		panic(err) // an option of ours is wrong
 	}

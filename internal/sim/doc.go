@@ -17,9 +17,11 @@
 //
 // The invariants, each in the file of its checker:
 //
-//	package history       what clients saw
+//	package history       what clients saw, with and without transactions
 //	check_watermarks.go   the high watermark
 //	check_logs.go         replicas agree, offsets are dense
+//	check_producers.go    producers and coordinators never go back
+//	check_coordinators.go what transaction coordinators wrote follows, and replays
 //	check_leaders.go      one leader an epoch
 //	check_images.go       one image an index
 //

@@ -27,10 +27,12 @@ func (d *duplicates) set(oneIn int64) {
 }
 
 // repeatable are the requests that senders repeat: of producers, of group
-// members, of brokers to the controller, and those of our own.
+// members, of transaction coordinators, of brokers to the controller, and those
+// of our own.
 func repeatable(key int16) bool {
 	switch kmsg.Key(key) {
-	case kmsg.Produce, kmsg.OffsetCommit, kmsg.Fetch, kmsg.AlterPartition, kmsg.BrokerHeartbeat:
+	case kmsg.Produce, kmsg.OffsetCommit, kmsg.Fetch, kmsg.AlterPartition, kmsg.BrokerHeartbeat,
+		kmsg.InitProducerID, kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn, kmsg.TxnOffsetCommit, kmsg.EndTxn, kmsg.WriteTxnMarkers:
 		return true
 	}
 	return key >= 32000

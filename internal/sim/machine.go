@@ -91,7 +91,7 @@ func (m *machine) run(ctx context.Context, l *life, disk vfs.FS) error {
 	overrides := append([]string{
 		fmt.Sprintf("node.id=%d", m.id), "process.roles=" + roles, "log.dirs=/data", "gregor.http.listener=none",
 		"listeners=" + listeners, "controller.listener.names=CONTROLLER",
-		"offsets.topic.num.partitions=3",
+		"offsets.topic.num.partitions=3", "transaction.state.log.num.partitions=3",
 	}, append(m.c.properties(), m.c.cfg.Overrides...)...)
 	settings, err := config.Load(config.Options{SingleNode: true, Overrides: overrides})
 	if err != nil {

@@ -237,8 +237,8 @@ func (l *Log) loadKnown() (ok bool, err error) {
 	if rest, err := l.producers.LoadFull(k.producers); err != nil || len(rest) > 0 {
 		return false, nil
 	}
-	if pt, ok := l.dir.points.lookup(l.key()); ok {
-		l.epochSum.Store(pt.epochs)
+	if pt, ok := l.dir.points.lookup(l.key()); ok && pt.back == 0 {
+		l.filed = filedEpochs{k.epochs, pt.epochs}
 	}
 	l.active = segs[len(segs)-1]
 	l.segs.Store(&segs)

@@ -239,7 +239,9 @@ func (l *Log) sealedAt(old []int64, with *Cleaned) (gone []*segment.Segment, nex
 func (l *Log) swap(gone []*segment.Segment, next int64, with *Cleaned) error {
 	path := l.dirPath()
 	// Gaps in offsets are believed below the durable point only.
-	pt := point{l.flushed.Load(), l.start.Load(), l.hw.Load(), l.epochSum.Load()}
+	l.mu.Lock()
+	pt := l.pointLocked(l.flushed.Load())
+	l.mu.Unlock()
 	if err := l.dir.points.set(l.key(), pt, true); err != nil {
 		return err
 	}

@@ -134,6 +134,9 @@ func (d *Dir) commitQueue() {
 			d.cfg.Events.flushed(j.log, j.end)
 		}
 	}
+	for i := range d.jobs {
+		d.jobs[i].log.uncache(d.jobs[i].segs)
+	}
 }
 
 // commitJob is one log's part of a commit.
@@ -146,9 +149,10 @@ type commitJob struct {
 	segs  []*segment.Segment
 	dirs  bool
 	// epochs: the leader epoch checkpoint is to become durable too, for the
-	// log began a new epoch.
+	// durable point cannot tell what is not in it.
 	epochs bool
 	rose   bool
+	slot   int // where the log's durable point lies, when it rose
 }
 
 // epochsSynced notes that a syncfs made the checkpoint durable that the job
@@ -176,14 +180,15 @@ func (l *Log) takeDirty() (commitJob, bool) {
 		return commitJob{}, false
 	}
 	j := commitJob{log: l, end: l.end.Load(), start: l.start.Load(), cuts: l.cuts,
-		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir, epochs: l.epochsDirty}
+		bytes: l.uncommitted, segs: l.dirty, dirs: l.dirtyDir, epochs: l.epochsDueLocked(l.end.Load())}
 	l.uncommitted = 0
 	l.dirty, l.dirtyDir = nil, false
 	l.unflushed = 0
 	return j, true
 }
 
-// noteFlushed raises the flushed end, unless the log was truncated meanwhile.
+// noteFlushed raises the flushed end, and the durable point in memory, unless
+// the log was truncated meanwhile.
 func (l *Log) noteFlushed(j *commitJob, amongFew bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -196,6 +201,7 @@ func (l *Log) noteFlushed(j *commitJob, amongFew bool) bool {
 		return false
 	}
 	l.flushed.Store(j.end)
+	j.slot = l.dir.points.put(l.key(), l.pointLocked(j.end))
 	return true
 }
 
@@ -255,6 +261,19 @@ func (d *Dir) syncJobs(jobs []commitJob) error {
 }
 
 func (d *Dir) syncEach(j *commitJob) error {
+	path := j.log.dirPath()
+	var id vfs.File // of a new log
+	if j.dirs && j.log.isNew.Load() {
+		f, err := d.fs.OpenRW(filepath.Join(path, partitionMetaName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil {
+			id = f
+			defer func() { _ = f.Close() }()
+			f.WriteBack() // while the records are synced
+		}
+	}
 	for _, s := range j.segs {
 		h, err := s.File()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -272,10 +291,9 @@ func (d *Dir) syncEach(j *commitJob) error {
 	if !j.dirs {
 		return nil
 	}
-	path := j.log.dirPath()
-	if j.log.isNew.Load() {
-		if err := d.syncFile(filepath.Join(path, partitionMetaName)); err != nil {
-			return err
+	if id != nil {
+		if err := id.Datasync(); err != nil {
+			return fmt.Errorf("sync %s: %w", id.Name(), err)
 		}
 	}
 	for _, p := range []string{path, d.path} {

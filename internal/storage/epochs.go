@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"path/filepath"
+	"slices"
 
 	"gregor/internal/batch"
 	"gregor/internal/storage/epoch"
@@ -20,14 +22,112 @@ import (
 // right says
 //
 //	the catalogue           after a clean stop: it has a checksum
-//	the checkpoint          if its checksum is the one that the durable points
-//	                        hold; for batches below the durable point
+//	the durable point       it holds the checkpoint's checksum and the epoch that
+//	                        is not in there yet; for batches below the point
 //	the batches             else: epochs do not fall, and the largest set of
 //	                        batches that agree on an order counts
 //
-// A batch that does not fit is damaged: it is named and not served. The first
-// commit after an election makes the checkpoint durable together with the first
-// batch of the epoch, so that a new epoch is not taken for a flipped bit.
+// A batch that does not fit is damaged: it is named and not served. So that a new
+// epoch is not taken for a flipped bit, the write that raises a durable point
+// names the epoch too. The checkpoint is written when a segment is sealed, at a
+// clean stop, and before a commit of which the point could not tell all epochs:
+// two new ones, or one that went (docs/adr/0180-a-new-epoch-costs-no-file.md).
+
+// filedEpochs are what the checkpoint holds, and its checksum; 0: not known.
+type filedEpochs struct {
+	entries []epoch.Entry
+	sum     uint32
+}
+
+// noEpochs is the checksum of a checkpoint without entries, or of none.
+var noEpochs = crc32.Checksum(epoch.Encode(nil), castagnoli)
+
+// tail finds the one epoch of a log that the checkpoint lacks; ok is false when
+// the two differ in more than that. The log starts at start, and what begins
+// above durable does not count.
+func (f *filedEpochs) tail(now []epoch.Entry, start, durable int64) (tail epoch.Entry, has, ok bool) {
+	if f.sum == 0 {
+		return tail, false, false
+	}
+	listed := epoch.Between(f.entries, start, durable)
+	now = epoch.Between(now, start, durable)
+	if n := len(listed); len(now) == n+1 {
+		tail, now, has = now[n], now[:n], true
+		if k := len(f.entries); k > 0 && (f.entries[k-1].Epoch >= tail.Epoch || f.entries[k-1].Start >= tail.Start) {
+			return tail, false, false
+		}
+		if durable-tail.Start >= math.MaxUint32 {
+			return tail, false, false // the slot has no room for it
+		}
+	}
+	return tail, has, slices.Equal(listed, now)
+}
+
+// epochsDueLocked says whether the checkpoint must be written before the log's
+// durable point may rise to durable.
+func (l *Log) epochsDueLocked(durable int64) bool {
+	if !l.epochsDirty {
+		return false
+	}
+	_, _, ok := l.filed.tail(l.epochs.Entries(), l.start.Load(), durable)
+	return !ok
+}
+
+func (l *Log) epochsDue() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epochsDueLocked(l.flushed.Load())
+}
+
+// pointLocked is the durable point of a log that is durable up to that offset.
+// What proves the epochs is worked out together with it, so that no point vouches
+// for a list of another moment.
+func (l *Log) pointLocked(durable int64) point {
+	pt := point{durable: durable, start: l.start.Load(), hw: l.hw.Load(), epochs: l.filed.sum}
+	if l.epochsDirty {
+		tail, has, ok := l.filed.tail(l.epochs.Entries(), pt.start, durable)
+		if !ok {
+			pt.epochs = 0
+		} else if has {
+			pt.newest, pt.back = tail.Epoch, uint32(durable-tail.Start)+1
+		}
+	}
+	return pt
+}
+
+// proven is the list that the point vouches for, of a log whose checkpoint is f:
+// that, with the epoch that the point names. The checkpoint may have been written
+// since the point was, with epochs that begin above it.
+func (pt point) proven(f filedEpochs) (list []epoch.Entry, ok bool) {
+	if pt.epochs == 0 {
+		return nil, false
+	}
+	for n := len(f.entries); n >= max(0, len(f.entries)-8); n-- {
+		sum := f.sum
+		if n < len(f.entries) {
+			sum = crc32.Checksum(epoch.Encode(f.entries[:n]), castagnoli)
+		}
+		if sum != pt.epochs {
+			continue
+		}
+		list, later := slices.Clone(f.entries[:n]), f.entries[n:]
+		if pt.back > 0 {
+			tail := epoch.Entry{Epoch: pt.newest, Start: pt.durable + 1 - int64(pt.back)}
+			if len(later) > 0 && later[0] == tail {
+				later = later[1:]
+			}
+			if n > 0 && (list[n-1].Epoch >= tail.Epoch || list[n-1].Start >= tail.Start) {
+				return nil, false
+			}
+			list = append(list, tail)
+		}
+		if len(later) > 0 && later[0].Start < pt.durable {
+			return nil, false
+		}
+		return list, true
+	}
+	return nil, false
+}
 
 // epochVotes are the epochs of a log's batches, collected in the order of
 // offsets, and the checkpoint that they are compared with.
@@ -129,21 +229,29 @@ func (l *Log) doubt(v batch.View) string {
 
 // readEpochs reads the checkpoint: bad is what is wrong with its bytes.
 func (l *Log) readEpochs() (votes *epochVotes, bad, err error) {
-	b, err := vfs.ReadFile(l.dir.fs, filepath.Join(l.path, epochCheckpointName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return &epochVotes{}, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
 	votes = &epochVotes{}
-	if votes.listed, bad = epoch.Parse(b); bad == nil {
-		sum := crc32.Checksum(b, castagnoli)
-		pt, ok := l.dir.points.lookup(l.key())
-		votes.proven = ok && pt.epochs == sum
-		l.epochSum.Store(sum)
+	file := filedEpochs{sum: noEpochs}
+	b, err := vfs.ReadFile(l.dir.fs, filepath.Join(l.path, epochCheckpointName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, nil, err
+	default:
+		if file.entries, bad = epoch.Parse(b); bad != nil {
+			return votes, bad, nil
+		}
+		file.sum = crc32.Checksum(b, castagnoli)
 	}
-	return votes, bad, nil
+	l.mu.Lock()
+	l.filed = file
+	l.mu.Unlock()
+	votes.listed = file.entries
+	if pt, ok := l.dir.points.lookup(l.key()); ok {
+		if list, ok := pt.proven(file); ok {
+			votes.listed, votes.proven = list, true
+		}
+	}
+	return votes, nil, nil
 }
 
 // loadEpochs reads the leader epochs of a log that was closed cleanly. A list
@@ -171,7 +279,9 @@ func (l *Log) takeEpochs(entries []epoch.Entry) {
 	for _, e := range entries {
 		l.epochs.Assign(e.Epoch, e.Start)
 	}
-	if l.epochs.TruncateEnd(l.end.Load()+1) || l.epochs.TruncateStart(l.start.Load()) {
+	l.epochs.TruncateEnd(l.end.Load() + 1)
+	l.epochs.TruncateStart(l.start.Load())
+	if !slices.Equal(l.epochs.Entries(), l.filed.entries) {
 		l.epochsDirty = true
 	}
 }
@@ -286,4 +396,39 @@ func (l *Log) checkEpochs(entries []epoch.Entry) (bad, err error) {
 		})
 	}
 	return bad, err
+}
+
+// writeEpochs writes the leader epoch checkpoint when it changed; with sync it
+// is durable on return. The list counts as dirty until the file holds it.
+func (l *Log) writeEpochs(sync bool) error {
+	l.dir.writingEpochs <- struct{}{}
+	defer func() { <-l.dir.writingEpochs }()
+	l.mu.Lock()
+	dirty, loose := l.epochsDirty, l.epochsLoose
+	entries := l.epochs.Entries()
+	l.mu.Unlock()
+	if !dirty && !(loose && sync) {
+		return nil
+	}
+	var err error
+	if dirty {
+		err = l.writeWhole(epochCheckpointName, epoch.Encode(entries), sync)
+	} else {
+		err = l.dir.syncFile(filepath.Join(l.dirPath(), epochCheckpointName))
+	}
+	if err == nil && sync {
+		err = l.dir.fs.SyncDir(l.dirPath())
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epochsLoose = err != nil || !sync
+	switch {
+	case err != nil:
+		l.filed = filedEpochs{}
+		l.epochsDirty = true
+	case dirty:
+		l.filed = filedEpochs{entries, crc32.Checksum(epoch.Encode(entries), castagnoli)}
+		l.epochsDirty = !slices.Equal(entries, l.epochs.Entries())
+	}
+	return err
 }

@@ -4,11 +4,16 @@ package storage
 
 import (
 	"fmt"
+	"hash/crc32"
+	"math"
+	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 
 	"gregor/internal/batch"
 	"gregor/internal/storage/epoch"
+	"gregor/internal/storage/segment"
 	"gregor/internal/vfs"
 )
 
@@ -160,4 +165,137 @@ func TestEpochsWhileSealing(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestNewEpochCostsNoFile: the durable point itself names a new epoch, so that
+// after a kill its batches are believed and a flipped epoch is not, without a
+// checkpoint; the checkpoint comes with the next sealed segment.
+func TestNewEpochCostsNoFile(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	d, l := openOne(t, mem, LogConfig{Durable: true})
+	add := func(e int32) {
+		t.Helper()
+		if _, err := l.Append(testBatch(1, simNow, 10), Append{LeaderEpoch: e}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Flush(true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(filed bool, want ...epoch.Entry) {
+		t.Helper()
+		if _, err := mem.Stat(filepath.Join(l.path, epochCheckpointName)); (err == nil) != filed {
+			t.Errorf("the checkpoint: %v, want one: %v", err, filed)
+		}
+		votes, bad, err := l.readEpochs()
+		if err != nil || bad != nil || !votes.proven || !slices.Equal(votes.listed, want) {
+			t.Errorf("the list: %+v, %v, %v; want %v", votes, bad, err, want)
+		}
+	}
+	reopen := func() {
+		t.Helper()
+		d.Abandon()
+		d, l = openOne(t, mem, LogConfig{Durable: true})
+	}
+	add(3)
+	add(3)
+	expect(false, epoch.Entry{Epoch: 3, Start: 0})
+	reopen()
+	expect(false, epoch.Entry{Epoch: 3, Start: 0})
+	if got := l.EpochAt(1); got != 3 {
+		t.Errorf("offset 1 is of epoch %d", got)
+	}
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	d.sealAll()
+	expect(true, epoch.Entry{Epoch: 3, Start: 0})
+	add(4)
+	expect(true, epoch.Entry{Epoch: 3, Start: 0}, epoch.Entry{Epoch: 4, Start: 2})
+	if b, _ := vfs.ReadFile(mem, filepath.Join(l.path, epochCheckpointName)); string(b) != "0\n1\n3 0\n" {
+		t.Errorf("the checkpoint was written for one new epoch: %q", b)
+	}
+	add(7) // a second one does not fit into the point
+	expect(true, epoch.Entry{Epoch: 3, Start: 0}, epoch.Entry{Epoch: 4, Start: 2}, epoch.Entry{Epoch: 7, Start: 3})
+	add(8)
+
+	// The last batch's epoch is flipped: only the point knows that it is 8.
+	path := l.active.Path(segment.LogSuffix)
+	size, _ := l.active.Tail()
+	d.Abandon()
+	f, err := mem.OpenRW(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := int64(len(testBatch(1, simNow, 10)))
+	if _, err := f.WriteAt([]byte{0, 0, 0, 9}, size-one+12); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	d, l = openOne(t, mem, LogConfig{Durable: true})
+	if s, err := l.Read(4, l.End(), 1, true); err == nil {
+		s.Release()
+		t.Error("a batch with a flipped epoch is served")
+	}
+	if s, err := l.Read(3, l.End(), 1, true); err != nil || s.Next != 4 {
+		t.Errorf("the batch before it: %v", err)
+	} else {
+		s.Release()
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFiledEpochs: which lists a durable point can tell, and whether a log that
+// comes back with the point and the checkpoint finds the same list again.
+func TestFiledEpochs(t *testing.T) {
+	t.Parallel()
+	list := func(es ...int64) (out []epoch.Entry) {
+		for i := 0; i < len(es); i += 2 {
+			out = append(out, epoch.Entry{Epoch: int32(es[i]), Start: es[i+1]})
+		}
+		return out
+	}
+	for _, c := range []struct {
+		name           string
+		filed, now     []epoch.Entry
+		start, durable int64
+		ok             bool
+	}{
+		{name: "none", ok: true},
+		{name: "the first", now: list(0, 0), durable: 5, ok: true},
+		{name: "one more", filed: list(0, 0), now: list(0, 0, 1, 5), durable: 9, ok: true},
+		{name: "one more, without a record", filed: list(0, 0), now: list(0, 0, 1, 5), durable: 5, ok: true},
+		{name: "one that is above", filed: list(0, 0), now: list(0, 0, 1, 5, 2, 7), durable: 6, ok: true},
+		{name: "two more", filed: list(0, 0), now: list(0, 0, 1, 5, 2, 7), durable: 8},
+		{name: "one went", filed: list(0, 0, 1, 5), now: list(0, 0), durable: 8},
+		{name: "another instead", filed: list(0, 0, 1, 5), now: list(0, 0, 2, 5), durable: 8},
+		{name: "one went, another came above it", filed: list(0, 0, 3, 20), now: list(0, 0, 5, 10), durable: 15},
+		{name: "the start moved", filed: list(0, 0, 1, 5), now: list(1, 7), start: 7, durable: 9, ok: true},
+		{name: "the start moved, and a new one", filed: list(0, 0, 1, 5), now: list(1, 7, 2, 8), start: 7, durable: 9, ok: true},
+		{name: "emptied", filed: list(0, 0, 3, 20), start: 1000, durable: 1000},
+		{name: "too far back", now: list(0, 0), durable: math.MaxUint32},
+		{name: "just near enough", now: list(0, 0), durable: math.MaxUint32 - 1, ok: true},
+	} {
+		f := filedEpochs{c.filed, crc32.Checksum(epoch.Encode(c.filed), castagnoli)}
+		l := &Log{epochs: epoch.New(c.now), epochsDirty: true, filed: f}
+		l.start.Store(c.start)
+		pt := l.pointLocked(c.durable)
+		if l.epochsDueLocked(c.durable) == c.ok || (pt.epochs != 0) != c.ok {
+			t.Errorf("%s: due %v, point %+v", c.name, l.epochsDueLocked(c.durable), pt)
+			continue
+		}
+		want := epoch.Between(c.now, c.start, c.durable)
+		for _, f := range []filedEpochs{f, {c.now, crc32.Checksum(epoch.Encode(c.now), castagnoli)}} {
+			got, ok := pt.proven(f)
+			if ok && !slices.Equal(epoch.Between(got, c.start, c.durable), want) {
+				t.Errorf("%s: with %v proven are %v, want %v", c.name, f.entries, got, want)
+			}
+			if c.ok != ok && slices.Equal(f.entries, c.filed) {
+				t.Errorf("%s: with %v proven: %v", c.name, f.entries, ok)
+			}
+		}
+	}
 }

@@ -55,7 +55,7 @@ func FuzzCatalogue(f *testing.F) {
 
 func FuzzPoints(f *testing.F) {
 	s := make([]byte, 2*slotSize)
-	putSlot(s[slotSize:], pointKey{testID, 7}, point{100, 5, 90, 7})
+	putSlot(s[slotSize:], pointKey{testID, 7}, point{100, 5, 90, 7, 3, 12})
 	f.Add(s)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := &points{found: map[pointKey]int{}}

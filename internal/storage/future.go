@@ -234,7 +234,10 @@ func (l *Log) takeOver(old *Log) error {
 	if err := l.writeEpochs(true); err != nil {
 		return err
 	}
-	return l.dir.points.set(l.key(), point{l.flushed.Load(), l.start.Load(), l.hw.Load(), l.epochSum.Load()}, true)
+	l.mu.Lock()
+	pt := l.pointLocked(l.flushed.Load())
+	l.mu.Unlock()
+	return l.dir.points.set(l.key(), pt, true)
 }
 
 // takeName renames a future log to the log, durably.

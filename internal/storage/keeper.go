@@ -7,14 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
-	"gregor/internal/storage/epoch"
 	"gregor/internal/storage/segment"
 	"gregor/internal/vfs"
 )
@@ -242,7 +240,7 @@ func (d *Dir) seal(j sealJob) error {
 		// not the log is.
 		if rose = j.base > l.flushed.Load(); rose {
 			l.flushed.Store(j.base)
-			err = d.points.set(l.key(), point{j.base, l.start.Load(), l.hw.Load(), l.epochSum.Load()}, false)
+			err = d.points.set(l.key(), l.pointLocked(j.base), false)
 		}
 	}
 	l.mu.Unlock()
@@ -267,43 +265,6 @@ func (l *Log) dirPath() string {
 // writeSnapshot writes the producer snapshot at offset.
 func (l *Log) writeSnapshot(offset int64, b []byte, sync bool) error {
 	return l.writeWhole(segment.FileName(offset, segment.SnapshotSuffix), b, sync)
-}
-
-// writeEpochs writes the leader epoch checkpoint when it changed; with sync it
-// is durable on return, so that the recovery point may rise. The list counts as
-// dirty until the file holds it: a commit that begins meanwhile must wait here,
-// or its durable point would say that the list of before is all there is.
-func (l *Log) writeEpochs(sync bool) error {
-	l.dir.writingEpochs <- struct{}{}
-	defer func() { <-l.dir.writingEpochs }()
-	l.mu.Lock()
-	dirty, loose := l.epochsDirty, l.epochsLoose
-	entries := l.epochs.Entries()
-	l.mu.Unlock()
-	if !dirty && !(loose && sync) {
-		return nil
-	}
-	var err error
-	if dirty {
-		err = l.writeWhole(epochCheckpointName, epoch.Encode(entries), sync)
-	} else {
-		err = l.dir.syncFile(filepath.Join(l.dirPath(), epochCheckpointName))
-	}
-	if err == nil && sync {
-		err = l.dir.fs.SyncDir(l.dirPath())
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.epochsLoose = err != nil || !sync
-	switch {
-	case err != nil:
-		l.epochSum.Store(0)
-		l.epochsDirty = true
-	case dirty:
-		l.epochSum.Store(crc32.Checksum(epoch.Encode(entries), castagnoli))
-		l.epochsDirty = !slices.Equal(entries, l.epochs.Entries())
-	}
-	return err
 }
 
 // writeWhole replaces a file of the log. What a crash may leave of it lies
@@ -444,7 +405,7 @@ func (d *Dir) writeCheckpoints() error {
 		if start := l.start.Load(); start > l.firstBase() {
 			starts[l.name] = start
 		}
-		if l.awake.Load() {
+		if l.awake.Load() && l.epochsDue() {
 			if err := l.writeEpochs(true); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
@@ -542,8 +503,9 @@ func (d *Dir) closeClean(logs []*Log) error {
 		l.flushed.Store(l.end.Load())
 		l.mu.Lock()
 		l.sealedUpTo = l.end.Load()
+		pt := l.pointLocked(l.end.Load())
 		l.mu.Unlock()
-		if err := d.points.set(l.key(), point{l.end.Load(), l.start.Load(), l.hw.Load(), l.epochSum.Load()}, false); err != nil {
+		if err := d.points.set(l.key(), pt, false); err != nil {
 			return err
 		}
 	}

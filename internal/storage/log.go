@@ -47,8 +47,6 @@ type Log struct {
 	// isNew: the log's directory may not be durable yet.
 	isNew  atomic.Bool
 	epochs *epoch.Cache
-	// epochSum is the checksum of the epoch checkpoint on disk, 0: not known.
-	epochSum atomic.Uint32
 
 	opening chan struct{} // one at a time wakes the log; capacity 1
 	// reshaping: one at a time takes segments out of the log; capacity 1, and
@@ -87,13 +85,17 @@ type Log struct {
 	unflushedFrom time.Time
 	recovery      Recovery
 	// The leader epoch checkpoint: the list is to be written; the file was
-	// written and is not durable yet.
+	// written and is not durable yet. filed is what the file holds.
 	epochsDirty, epochsLoose bool
+	filed                    filedEpochs
 
 	toldMu sync.Mutex // a leaf
 	told   map[damagedPlace]bool
 
 	queued bool // in the committer's queue; guarded by dir.commitMu
+
+	seldom, wasRead atomic.Bool // see seldom.go
+	uncached        uncachedTo  // of the committer alone
 }
 
 func (d *Dir) newLog(n Name, id [16]byte, c LogConfig) *Log {
@@ -103,6 +105,9 @@ func (d *Dir) newLog(n Name, id [16]byte, c LogConfig) *Log {
 	c = c.withDefaults()
 	l.cfg.Store(&c)
 	l.segs.Store(&[]*segment.Segment{})
+	if c.Reserve {
+		l.small = smallInARow // the metadata log is known to take little at a time
+	}
 	return l
 }
 

@@ -19,22 +19,24 @@ import (
 // Durable points say up to where each log was durable, as of a moment ago. The
 // file gregor-durable-points is an array of slots, found by content:
 //
-//	0              16          20      24        32       40        48       52  60   64
-//	+--------------+-----------+-------+---------+--------+---------+--------+---+-----+
-//	| topic id     | partition | 1     | durable | start  | high    | epochs | 0 | crc |
-//	| (16 bytes)   | (i32)     | (u32) | end i64 | offset | water-  | crc32c |   | 32c |
-//	|              |           |       |         | i64    | mark    |        |   |     |
-//	+--------------+-----------+-------+---------+--------+---------+--------+---+-----+
+//	0              16          20      24        32       40        48       52       56     60   64
+//	+--------------+-----------+-------+---------+--------+---------+--------+--------+------+-----+
+//	| topic id     | partition | 2     | durable | start  | high    | epochs | newest | back | crc |
+//	| (16 bytes)   | (i32)     | (u32) | end i64 | offset | water-  | crc32c | epoch  | u32  | 32c |
+//	|              |           |       |         | i64    | mark    |        | i32    |      |     |
+//	+--------------+-----------+-------+---------+--------+---------+--------+--------+------+-----+
 //
 // All zeroes is a free slot. Slots of 64 bytes never straddle a sector. They
 // are written after each commit, without a sync of their own: the next commit
 // carries them when it is a syncfs, and a second at most goes by otherwise. So
 // a point on disk never exceeds what is durable, and lags it little. A slot
 // whose checksum is wrong counts as unknown. Epochs is the checksum of the log's
-// leader-epoch-checkpoint, which has none itself; 0: not known.
+// leader-epoch-checkpoint, which has none itself; 0: not known. Back is 0, or the
+// newest epoch is not in there yet and begins at durable end + 1 - back.
 const (
 	pointsName      = "gregor-durable-points"
 	slotSize        = 64
+	slotVersion     = 2
 	pointsSyncEvery = time.Second
 	slotsMax        = 1 << 20 // 64 MiB: far more logs than a directory holds
 )
@@ -49,6 +51,8 @@ type pointKey struct {
 type point struct {
 	durable, start, hw int64
 	epochs             uint32
+	newest             int32
+	back               uint32
 }
 
 type points struct {
@@ -103,7 +107,7 @@ func (p *points) parse(b []byte) (bad int) {
 }
 
 func parseSlot(s []byte) (key pointKey, pt point, ok bool) {
-	if binary.BigEndian.Uint32(s[60:]) != crc32.Checksum(s[:60], castagnoli) || binary.BigEndian.Uint32(s[20:]) != 1 {
+	if binary.BigEndian.Uint32(s[60:]) != crc32.Checksum(s[:60], castagnoli) || binary.BigEndian.Uint32(s[20:]) != slotVersion {
 		return key, pt, false
 	}
 	copy(key.id[:], s)
@@ -112,6 +116,8 @@ func parseSlot(s []byte) (key pointKey, pt point, ok bool) {
 	pt.start = int64(binary.BigEndian.Uint64(s[32:]))
 	pt.hw = int64(binary.BigEndian.Uint64(s[40:]))
 	pt.epochs = binary.BigEndian.Uint32(s[48:])
+	pt.newest = int32(binary.BigEndian.Uint32(s[52:]))
+	pt.back = binary.BigEndian.Uint32(s[56:])
 	return key, pt, pt.durable >= 0 && pt.start >= 0
 }
 
@@ -128,11 +134,13 @@ func putSlot(s []byte, key pointKey, pt point) {
 	clear(s)
 	copy(s, key.id[:])
 	binary.BigEndian.PutUint32(s[16:], uint32(key.partition))
-	binary.BigEndian.PutUint32(s[20:], 1)
+	binary.BigEndian.PutUint32(s[20:], slotVersion)
 	binary.BigEndian.PutUint64(s[24:], uint64(pt.durable))
 	binary.BigEndian.PutUint64(s[32:], uint64(pt.start))
 	binary.BigEndian.PutUint64(s[40:], uint64(pt.hw))
 	binary.BigEndian.PutUint32(s[48:], pt.epochs)
+	binary.BigEndian.PutUint32(s[52:], uint32(pt.newest))
+	binary.BigEndian.PutUint32(s[56:], pt.back)
 	binary.BigEndian.PutUint32(s[60:], crc32.Checksum(s[:60], castagnoli))
 }
 
@@ -163,18 +171,24 @@ func (p *points) slotLocked(key pointKey) int {
 	return i
 }
 
-// write puts the logs' new flushed ends into their slots: one write for slots
-// that lie close together.
+// put changes a log's slot in memory and says where it lies.
+func (p *points) put(key pointKey, pt point) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.putLocked(key, pt)
+}
+
+// write writes the slots of the logs whose flushed ends rose: one write for
+// those that lie close together. A slot that changed since then (a truncation
+// lowered it, the log is gone) is written as it is now.
 func (p *points) write(jobs []commitJob) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	changed := make([]int, 0, len(jobs))
 	for i := range jobs {
-		l := jobs[i].log
-		if !jobs[i].rose {
-			continue
+		if jobs[i].rose {
+			changed = append(changed, jobs[i].slot)
 		}
-		changed = append(changed, p.putLocked(l.key(), point{l.flushed.Load(), l.start.Load(), l.hw.Load(), l.epochSum.Load()}))
 	}
 	slices.Sort(changed)
 	for len(changed) > 0 {

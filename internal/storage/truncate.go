@@ -116,7 +116,8 @@ func (l *Log) lower(off, start int64) error {
 	}
 	segs := *l.segs.Load()
 	l.sealedUpTo = min(l.sealedUpTo, segs[segmentFor(segs, off)].Base())
-	pt := point{min(l.flushed.Load(), off), start, min(l.hw.Load(), off), l.epochSum.Load()}
+	pt := l.pointLocked(min(l.flushed.Load(), off))
+	pt.start, pt.hw = start, min(pt.hw, off)
 	l.mu.Unlock()
 	if err := l.dir.points.set(l.key(), pt, true); err != nil {
 		return err
@@ -248,7 +249,7 @@ func (l *Log) incrementStartLocked(off int64) error {
 	if l.epochs.TruncateStart(off) {
 		l.epochsDirty = true
 	}
-	if err := l.dir.points.set(l.key(), point{l.flushed.Load(), off, l.hw.Load(), l.epochSum.Load()}, false); err != nil {
+	if err := l.dir.points.set(l.key(), l.pointLocked(l.flushed.Load()), false); err != nil {
 		return l.ioError(err)
 	}
 	return nil

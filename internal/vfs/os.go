@@ -109,6 +109,10 @@ func (f *osFile) DropCache(off, n int64) {
 	_ = f.control("fadvise", func(fd uintptr) error { dropCache(fd, off, n); return nil })
 }
 
+func (f *osFile) WriteBack() {
+	_ = f.control("sync_file_range", func(fd uintptr) error { writeBack(fd); return nil })
+}
+
 // SysFd is valid while the file is open; the caller keeps it so.
 func (f *osFile) SysFd() (uintptr, bool) { return f.Fd(), true }
 

@@ -32,6 +32,8 @@ func preallocate(fd uintptr, _, n int64) error {
 
 func dropCache(uintptr, int64, int64) {}
 
+func writeBack(uintptr) {}
+
 func syncFS(_ *osFS, dir string) error {
 	return &fs.PathError{Op: "syncfs", Path: dir, Err: ErrUnsupported}
 }

@@ -25,6 +25,10 @@ func dropCache(fd uintptr, off, n int64) {
 	_ = unix.Fadvise(int(fd), off, n, unix.FADV_DONTNEED)
 }
 
+func writeBack(fd uintptr) {
+	_ = unix.SyncFileRange(int(fd), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 func syncFS(f *osFS, dir string) error {
 	d, err := f.root(dir)
 	if err != nil {

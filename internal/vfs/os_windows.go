@@ -46,6 +46,8 @@ func preallocate(uintptr, int64, int64) error { return nil }
 
 func dropCache(uintptr, int64, int64) {}
 
+func writeBack(uintptr) {}
+
 // syncDir does nothing: NTFS journals names itself, and a directory handle
 // cannot be flushed without administrator's rights.
 func syncDir(string) error { return nil }

@@ -69,6 +69,10 @@ type File interface {
 	Preallocate(off, n int64) error
 	// DropCache advises the kernel that [off, off+n) will not be read soon.
 	DropCache(off, n int64)
+	// WriteBack asks the system to begin writing what is dirty, and does not
+	// wait: the next sync, of whatever file, then finds its blocks allocated, and
+	// one commit of the file system's journal serves several files. Best effort.
+	WriteBack()
 	// SysFd returns the descriptor for sendfile; ok is false in memory.
 	SysFd() (fd uintptr, ok bool)
 }

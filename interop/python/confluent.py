@@ -113,7 +113,11 @@ def copy():
 def copy_until_trouble():
     c = Consumer({**BASE, "group.id": A["group"], "enable.auto.commit": False, "auto.offset.reset": "earliest",
                   "isolation.level": "read_committed", "session.timeout.ms": 6000})
-    p = Producer({**BASE, "transactional.id": A["id"], "transaction.timeout.ms": 20000})
+    # When all brokers are away librdkafka looks for its cluster anew and may wait
+    # for ever for the group's coordinator that it knew before (librdkafka issue
+    # 5511, open in September 2026): so it is told not to.
+    p = Producer({**BASE, "transactional.id": A["id"], "transaction.timeout.ms": 20000,
+                  "metadata.recovery.strategy": "none"})
     p.init_transactions(30)
     c.subscribe([A["in"]])
     out(ready=True)

@@ -240,43 +240,13 @@ func (s *sim) check(where string) {
 func (s *sim) checkHistory(where string) {
 	last := map[string]*Txn{}
 	for i, r := range s.log {
-		id, _, _ := readKey(r.Key)
-		if r.Value == nil {
-			if t := last[id]; !t.State.ended() {
-				s.t.Errorf("%s: record %d forgets %+v", where, i, t)
-			}
-			delete(last, id)
-			continue
-		}
-		n, err := readValue(id, r.Value)
+		id, n, err := Read(r)
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		t := last[id]
+		if err := Follows(last[id], n); err != nil {
+			s.t.Errorf("%s: record %d: %v", where, i, err)
+		}
 		last[id] = n
-		if t == nil {
-			continue
-		}
-		var may []State
-		switch t.State {
-		case Empty, CompleteCommit, CompleteAbort:
-			may = []State{Empty, Ongoing, PrepareAbort}
-		case Ongoing:
-			may = []State{Ongoing, PrepareCommit, PrepareAbort}
-		case PrepareCommit:
-			may = []State{CompleteCommit}
-		case PrepareAbort:
-			may = []State{CompleteAbort}
-		}
-		switch {
-		case !slices.Contains(may, n.State):
-			s.t.Errorf("%s: record %d makes %+v of %+v", where, i, n, t)
-		case n.Producer < t.Producer || n.Producer == t.Producer && n.Epoch < t.Epoch:
-			s.t.Errorf("%s: record %d goes back from %+v to %+v", where, i, t, n)
-		case n.Epoch < 0:
-			s.t.Errorf("%s: record %d: %+v", where, i, n)
-		case t.State == Ongoing && n.State != Ongoing && !slices.Equal(t.Partitions, n.Partitions):
-			s.t.Errorf("%s: record %d loses partitions of %+v: %+v", where, i, t, n)
-		}
 	}
 }

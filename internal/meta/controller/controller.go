@@ -56,6 +56,8 @@ type Decision func(img *meta.Image) ([]meta.Record, error)
 type Config struct {
 	// Found gives the first records of a cluster that has none.
 	Found func() []meta.Record
+	// Needs is the level that a record needs (meta.CheckLevel); nil: meta.Needs.
+	Needs func(meta.Record) int16
 	// Fault is told of records that contradict the Image: a bug of plan.
 	Fault func(name string, err error)
 	// Now is the clock whose wall time stamps changes; nil is time.Now.
@@ -130,6 +132,9 @@ type answer struct {
 func New(cfg Config) *Controller {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Needs == nil {
+		cfg.Needs = meta.Needs
 	}
 	return &Controller{cfg: cfg, done: make(chan struct{}), wake: make(chan struct{}, 1), committed: meta.Empty(), pending: meta.Empty()}
 }
@@ -329,7 +334,11 @@ func (c *Controller) decide(a *ask) (group []*meta.Proposal) {
 	a.failed, a.parts = nil, 0
 	before := c.pending
 	var records []meta.Record
-	if records, a.err = a.decide(c.pending); a.err == nil && len(records) > 0 {
+	if records, a.err = a.decide(c.pending); a.err == nil {
+		// Nodes that know no more than the level in force could not read on.
+		a.err = c.pending.CheckLevel(records, c.cfg.Needs)
+	}
+	if a.err == nil && len(records) > 0 {
 		for _, run := range meta.Split(a.name, records) {
 			next, _, err := c.pending.With(run)
 			if err != nil {

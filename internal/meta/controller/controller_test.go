@@ -318,3 +318,42 @@ func BenchmarkSubmit(b *testing.B) {
 		}
 	})
 }
+
+// TestLevels: a record that older nodes may not know is written once the level
+// is in force, and not before, whoever asks for it.
+func TestLevels(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Config{Needs: func(r meta.Record) int16 {
+			if _, later := r.(meta.ConfigRecord); later {
+				return 2
+			}
+			return meta.Needs(r)
+		}})
+		l := newFakeLog(c, 1)
+		c.Start(l)
+		l.lead()
+		one := "1"
+		write := func(rs ...meta.Record) error {
+			done := submit(c, func(*meta.Image) ([]meta.Record, error) { return rs, nil })
+			synctest.Wait()
+			l.commit()
+			return (<-done).err
+		}
+		setting := meta.ConfigRecord{Resource: meta.Resource{Type: meta.GroupResource, Name: "g"}, Key: "k", Value: &one}
+		level := meta.FeatureRecord{Name: meta.GregorVersion, Level: 2}
+		var refused *meta.LevelError
+		for _, rs := range [][]meta.Record{{setting}, {level, setting}} {
+			if err := write(rs...); !errors.As(err, &refused) || refused.Needs != 2 || refused.Level != 1 {
+				t.Errorf("at level 1: %v", err)
+			}
+		}
+		if err := write(level); err != nil {
+			t.Error(err)
+		}
+		if err := write(setting); err != nil {
+			t.Errorf("at level 2: %v", err)
+		}
+		c.Close()
+	})
+}

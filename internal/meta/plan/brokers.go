@@ -39,13 +39,19 @@ type ReplicaLoss struct {
 	Loss      Loss
 }
 
-// RegisterController tells of a controller; nothing where all is known.
-func RegisterController(img *meta.Image, c meta.Controller) []meta.Record {
+// RegisterController tells of a controller; nothing where all is known. One
+// that does not know the levels in force is refused.
+//
+// Differs from Kafka: it looks at the levels of brokers only.
+func RegisterController(img *meta.Image, c meta.Controller) ([]meta.Record, error) {
+	if err := checkLevels(img, c.Features, "controller"); err != nil {
+		return nil, err
+	}
 	if old := img.Controller(c.ID); old != nil && old.Directory == c.Directory && old.Incarnation == c.Incarnation &&
 		slices.Equal(old.Endpoints, c.Endpoints) && slices.Equal(old.Features, c.Features) {
-		return nil
+		return nil, nil
 	}
-	return []meta.Record{meta.ControllerRecord{Controller: c}}
+	return []meta.Record{meta.ControllerRecord{Controller: c}}, nil
 }
 
 // RegisterBroker decides on a starting broker. It comes in fenced; Heartbeat
@@ -54,12 +60,15 @@ func RegisterController(img *meta.Image, c meta.Controller) []meta.Record {
 // that the one before was in, and keeps a seat where it holds all that it
 // should (R5).
 func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, int64, error) {
-	if err := checkRegistration(img, &r); err != nil {
+	if err := checkRegistration(img, &r, env); err != nil {
 		return nil, 0, err
 	}
 	var records []meta.Record
 	if r.Voter != nil {
-		records = RegisterController(img, *r.Voter)
+		var err error
+		if records, err = RegisterController(img, *r.Voter); err != nil {
+			return nil, 0, err
+		}
 	}
 	b := meta.Broker{ID: r.ID, Incarnation: r.Incarnation, Endpoints: r.Endpoints, Rack: r.Rack,
 		Dirs: sortedUUIDs(r.Dirs), Cordoned: sortedUUIDs(r.Cordoned), Features: r.Features, Fenced: true}
@@ -79,7 +88,7 @@ func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, in
 	return append(records, meta.BrokerRecord{Broker: b}), b.Epoch, nil
 }
 
-func checkRegistration(img *meta.Image, r *Registration) error {
+func checkRegistration(img *meta.Image, r *Registration, env Env) error {
 	if r.ClusterID != img.ClusterID() {
 		return fail(kerr.InconsistentClusterID, "Expected cluster ID %s, but got cluster ID %s", img.ClusterID(), r.ClusterID)
 	}
@@ -88,6 +97,12 @@ func checkRegistration(img *meta.Image, r *Registration) error {
 		// Two processes with one id, or one that lost all its disks while its
 		// predecessor still counts as alive.
 		return fail(kerr.DuplicateBrokerRegistration, "Another broker is registered with that broker id and other log directories.")
+	}
+	if old != nil && old.Incarnation != r.Incarnation && old.Active() && env.Heard != nil && env.Heard(r.ID) {
+		// The same directories, and the predecessor lives: one disk was copied,
+		// and the copy has not what was acknowledged since. One that was killed
+		// is not heard of any more as soon as its connection is closed.
+		return fail(kerr.DuplicateBrokerRegistration, "Another broker is registered with that broker id and the same log directories, and was heard of just now: if it was not stopped a moment ago, one of the two runs on a copy of the other's disk.")
 	}
 	for i, d := range r.Dirs {
 		switch {
@@ -104,12 +119,7 @@ func checkRegistration(img *meta.Image, r *Registration) error {
 			}
 		}
 	}
-	for name, level := range img.Features() {
-		if f, ok := findFeature(r.Features, name); !ok || level < f.Min || level > f.Max {
-			return fail(kerr.UnsupportedVersion, "Unable to register because the broker does not support finalized version %d of %s. The broker wants a version between %d and %d, inclusive.", level, name, f.Min, f.Max)
-		}
-	}
-	return nil
+	return checkLevels(img, r.Features, "broker")
 }
 
 // lost tells what the broker that registers, and its predecessor old, lost.
@@ -320,11 +330,21 @@ func Settle(img *meta.Image, limit int, env Env) (records []meta.Record, more bo
 // where it led somebody else is elected. What it alone is known to hold stays
 // its to bring back.
 //
+// The registration of a controller that has no vote goes with it: it would hold
+// feature levels back for ever.
+//
 // Differs from Kafka: a broker that is in service cannot be unregistered (it
 // would come back at once, or its partitions would go down under its clients);
-// Kafka carries that out.
+// Kafka carries that out. Kafka cannot forget controllers.
 func UnregisterBroker(img *meta.Image, id int32, env Env) ([]meta.Record, error) {
 	b := img.Broker(id)
+	var records []meta.Record
+	if img.Controller(id) != nil && env.Voters != nil && !slices.Contains(env.Voters(), id) {
+		records = append(records, meta.RemoveControllerRecord{ID: id})
+	}
+	if b == nil && len(records) > 0 {
+		return records, nil
+	}
 	if b == nil {
 		return nil, fail(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", id)
 	}
@@ -332,7 +352,7 @@ func UnregisterBroker(img *meta.Image, id int32, env Env) ([]meta.Record, error)
 		return nil, fail(kerr.InvalidRequest, "Broker %d is in service: stop it before it is unregistered.", id)
 	}
 	s := &scene{img: img, env: &env, out: map[int32]bool{id: true}}
-	records := s.settleAll(func(p *meta.Partition) bool { return p.Leader == id || p.InSync(id) })
+	records = append(records, s.settleAll(func(p *meta.Partition) bool { return p.Leader == id || p.InSync(id) })...)
 	return append(records, meta.RemoveBrokerRecord{ID: id}), nil
 }
 

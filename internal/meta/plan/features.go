@@ -4,6 +4,8 @@ package plan
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -68,10 +70,13 @@ func updateFeature(img *meta.Image, u *kmsg.UpdateFeaturesRequestFeatureUpdate, 
 	case u.MaxVersionLevel < 0:
 		return refuse("A feature version cannot be less than 0.")
 	}
-	if err := supportedByAll(img, u.Feature, u.MaxVersionLevel, env.Supported); err != nil {
+	if err := supportedByAll(img, u.Feature, u.MaxVersionLevel, env); err != nil {
 		return refuse("%s", err)
 	}
 	switch {
+	case u.MaxVersionLevel < current && kind != upgrade && u.Feature == meta.GregorVersion:
+		// Its records stand in logs and snapshots, which older programs read.
+		return refuse("Refusing to perform the requested downgrade because it might delete metadata information.")
 	case u.MaxVersionLevel < current && kind == upgrade:
 		return refuse("Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe downgrade.")
 	case u.MaxVersionLevel > current && kind != upgrade:
@@ -82,27 +87,71 @@ func updateFeature(img *meta.Image, u *kmsg.UpdateFeaturesRequestFeatureUpdate, 
 
 // supportedByAll tells who does not support the level of a feature. Level 0 is
 // "off" and known to everyone who knows the feature.
-func supportedByAll(img *meta.Image, feature string, level int16, ours []meta.FeatureRange) error {
-	f, ok := findFeature(ours, feature)
-	if !ok || level != 0 && (level < f.Min || level > f.Max) || level == 0 && f.Min > 0 {
-		return lacks("Local controller", f, ok)
+//
+// Differs from Kafka: all are named who stand in the way, not only the first.
+func supportedByAll(img *meta.Image, feature string, level int16, env Env) error {
+	own, ok := findFeature(env.Supported, feature)
+	if level == 0 && ok && own.Min <= 0 {
+		return nil
 	}
+	var why []string
+	known := false
 	for b := range img.Brokers() {
-		if f, ok := findFeature(b.Features, feature); level != 0 && (!ok || level < f.Min || level > f.Max) {
-			return lacks("Broker "+itoa(b.ID), f, ok)
+		if f, ok := findFeature(b.Features, feature); !ok || !f.Holds(level) {
+			why = append(why, "Broker "+itoa(b.ID)+" "+lacks(f, ok))
+		} else {
+			known = true
 		}
 	}
-	for c := range img.Controllers() {
-		if f, ok := findFeature(c.Features, feature); level != 0 && (!ok || level < f.Min || level > f.Max) {
-			return lacks("Controller "+itoa(c.ID), f, ok)
+	if !ok || !own.Holds(level) {
+		local := "Local controller " + lacks(own, ok)
+		if !known {
+			return errors.New(local) // nobody knows it: no reason to name all
 		}
+		why = append([]string{local}, why...)
+	}
+	for _, id := range controllers(img, env) {
+		c := img.Controller(id)
+		if c == nil || c.Incarnation == (meta.UUID{}) {
+			why = append(why, "controller "+itoa(id)+" has not registered, and may not support this feature")
+		} else if f, ok := findFeature(c.Features, feature); !ok || !f.Holds(level) {
+			why = append(why, "Controller "+itoa(id)+" "+lacks(f, ok))
+		}
+	}
+	if len(why) > 0 {
+		return errors.New(strings.Join(why, "; "))
 	}
 	return nil
 }
 
-func lacks(who string, f meta.FeatureRange, known bool) error {
-	if !known {
-		return errors.New(who + " does not support this feature.")
+// controllers are the ids of those who vote, and of those who are registered,
+// in order.
+func controllers(img *meta.Image, env Env) (ids []int32) {
+	if env.Voters != nil {
+		ids = append(ids, env.Voters()...)
 	}
-	return errors.New(who + " only supports versions " + itoa(int32(f.Min)) + "-" + itoa(int32(f.Max)))
+	for c := range img.Controllers() {
+		ids = append(ids, c.ID)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func lacks(f meta.FeatureRange, known bool) string {
+	if !known {
+		return "does not support this feature."
+	}
+	return "only supports versions " + itoa(int32(f.Min)) + "-" + itoa(int32(f.Max))
+}
+
+// checkLevels refuses a node that does not know what is in force: it could not
+// read the metadata.
+func checkLevels(img *meta.Image, features []meta.FeatureRange, what string) error {
+	for name, level := range img.Features() {
+		if f, ok := findFeature(features, name); !ok || !f.Holds(level) {
+			return fail(kerr.UnsupportedVersion, "Unable to register because the %s does not support finalized version %d of %s. The %s wants a version between %d and %d, inclusive.",
+				what, level, name, what, f.Min, f.Max)
+		}
+	}
+	return nil
 }

@@ -88,17 +88,17 @@ func electOne(img *meta.Image, env *Env, topic string, index int32, kind electio
 	return meta.PartitionRecord{Topic: t.ID, Index: index, Partition: next}, nil
 }
 
-// EpochRaise names a partition whose leader asks for a new epoch.
-type EpochRaise struct {
+// InEpoch names a partition in the leader epoch that a broker knows.
+type InEpoch struct {
 	Topic     meta.UUID
 	Partition int32
-	Epoch     int32 // the epoch it knows
+	Epoch     int32
 }
 
 // RaiseLeaderEpochs gives a leader that lost the end of its log in an unclean
 // stop a new epoch, so that clients that read the lost part notice. Whatever
 // the broker does not lead in that epoch (any more) is passed over.
-func RaiseLeaderEpochs(img *meta.Image, broker int32, brokerEpoch int64, asked []EpochRaise) ([]meta.Record, error) {
+func RaiseLeaderEpochs(img *meta.Image, broker int32, brokerEpoch int64, asked []InEpoch) ([]meta.Record, error) {
 	if err := checkBrokerEpoch(img, broker, brokerEpoch); err != nil {
 		return nil, err
 	}

@@ -8,19 +8,11 @@ import (
 	"gregor/internal/meta"
 )
 
-// SeatLoss is a broker's word that its replica must not be counted on: its log
-// is damaged, or its disk does not answer.
-type SeatLoss struct {
-	Topic       meta.UUID
-	Partition   int32
-	LeaderEpoch int32
-}
-
-// LeaveSeats takes a broker's replicas out of the ISR and the ELR, and has
-// others elected where it led. A partition that nobody else could lead is left
+// LeaveSeats takes a broker's replicas out of the ISR and the ELR, by its own
+// word: the log is damaged, or the disk does not answer. Others are elected where it led. A partition that nobody else could lead is left
 // as it is: a damaged log serves what is not damaged. What was asked of another
 // leader epoch is passed over.
-func LeaveSeats(img *meta.Image, broker int32, epoch int64, asked []SeatLoss, env Env) ([]meta.Record, error) {
+func LeaveSeats(img *meta.Image, broker int32, epoch int64, asked []InEpoch, env Env) ([]meta.Record, error) {
 	if err := checkBrokerEpoch(img, broker, epoch); err != nil {
 		return nil, err
 	}
@@ -37,7 +29,7 @@ func LeaveSeats(img *meta.Image, broker int32, epoch int64, asked []SeatLoss, en
 			continue
 		}
 		p := t.Partition(a.Partition)
-		if p == nil || p.LeaderEpoch != a.LeaderEpoch || !p.InSync(broker) && !slices.Contains(p.ELR, broker) {
+		if p == nil || p.LeaderEpoch != a.Epoch || !p.InSync(broker) && !slices.Contains(p.ELR, broker) {
 			continue
 		}
 		if !slices.ContainsFunc(p.ISR, func(r int32) bool { return r != broker && s.mayLead(p, r) && s.heard(r) }) {

@@ -34,6 +34,9 @@ type Env struct {
 	Replication int16
 	// Supported are the features that this program knows, sorted by name.
 	Supported []meta.FeatureRange
+	// Voters are the controllers of the quorum, whether they registered or not;
+	// nil: those of the Image.
+	Voters func() []int32
 	// Heard tells whether a broker that counts as being in service was heard
 	// of lately; nil: all were. See scene, R4.
 	Heard func(broker int32) bool

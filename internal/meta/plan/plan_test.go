@@ -530,7 +530,7 @@ func TestBrokerLife(t *testing.T) {
 			t.Errorf("%s was registered", what)
 		}
 	}
-	r.Voter = &meta.Controller{ID: 3, Directory: dir(51)}
+	r.Voter = &meta.Controller{ID: 3, Directory: dir(51), Features: r.Features}
 	records, _, err = RegisterBroker(img, r, env())
 	both := with(t, img, records...)
 	if err != nil || both.Controller(3) == nil {
@@ -592,7 +592,7 @@ func TestRaiseLeaderEpochs(t *testing.T) {
 	t.Parallel()
 	img := cluster(t, 2)
 	wide, old := img.Topic("wide").ID, img.Topic("old").ID
-	records, err := RaiseLeaderEpochs(img, 2, 11, []EpochRaise{{wide, 0, 4}, {wide, 0, 4}, {wide, 0, 3}, {old, 0, 0}, {meta.UUID{9}, 0, 0}, {wide, 8, 0}})
+	records, err := RaiseLeaderEpochs(img, 2, 11, []InEpoch{{wide, 0, 4}, {wide, 0, 4}, {wide, 0, 3}, {old, 0, 0}, {meta.UUID{9}, 0, 0}, {wide, 8, 0}})
 	if err != nil {
 		t.Fatal(err)
 	}

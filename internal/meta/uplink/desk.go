@@ -336,7 +336,8 @@ func (d *Desk) registerController(img *meta.Image, req *kmsg.ControllerRegistrat
 	for _, f := range req.Features {
 		c.Features = append(c.Features, meta.FeatureRange{Name: f.Name, Min: f.MinSupportedVersion, Max: f.MaxSupportedVersion})
 	}
-	return plan.RegisterController(img, c), req.ResponseKind(), nil
+	rs, err := plan.RegisterController(img, c)
+	return rs, req.ResponseKind(), err
 }
 
 // translate is where the controller's errors become Kafka's.
@@ -351,6 +352,8 @@ func translate(name string, err error) error {
 		return fmt.Errorf("%s: %w", name, kerr.RequestTimedOut)
 	case errors.Is(err, controller.ErrClosed):
 		return fmt.Errorf("%s: %w", name, kerr.BrokerNotAvailable)
+	case errors.As(err, new(*meta.LevelError)):
+		return fmt.Errorf("%w: %s: %w", kerr.UnsupportedVersion, name, err)
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }

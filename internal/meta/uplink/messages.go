@@ -147,59 +147,6 @@ func (unversioned) SetVersion(int16)  {}
 func (unversioned) GetVersion() int16 { return 0 }
 func (unversioned) IsFlexible() bool  { return true }
 
-// RaiseEpochsKey is the private key of RaiseEpochsRequest.
-const RaiseEpochsKey int16 = 32003
-
-// RaiseEpochsRequest asks for new leader epochs of partitions that lost the end
-// of their log. Kafka has no such request.
-//
-//	+----------------+--------------+-------------+--------------------------------------------------+
-//	| broker varint  | epoch varint | count uvar. | each: topic 16 | partition uvarint | epoch varint |
-//	+----------------+--------------+-------------+--------------------------------------------------+
-type RaiseEpochsRequest struct {
-	unversioned
-	Broker      int32
-	BrokerEpoch int64
-	Asked       []plan.EpochRaise
-}
-
-// RaiseEpochsResponse is empty: the metadata tells.
-type RaiseEpochsResponse struct{ unversioned }
-
-func (r *RaiseEpochsRequest) Key() int16                  { return RaiseEpochsKey }
-func (r *RaiseEpochsRequest) ResponseKind() kmsg.Response { return &RaiseEpochsResponse{} }
-
-func (r *RaiseEpochsRequest) AppendTo(b []byte) []byte {
-	b = binary.AppendVarint(b, int64(r.Broker))
-	b = binary.AppendVarint(b, r.BrokerEpoch)
-	b = binary.AppendUvarint(b, uint64(len(r.Asked)))
-	for _, a := range r.Asked {
-		b = append(b, a.Topic[:]...)
-		b = binary.AppendUvarint(b, uint64(a.Partition))
-		b = binary.AppendVarint(b, int64(a.Epoch))
-	}
-	return b
-}
-
-func (r *RaiseEpochsRequest) ReadFrom(b []byte) error {
-	in := reader{b: b}
-	r.Broker, r.BrokerEpoch = int32(in.varint()), in.varint()
-	n := in.uvarint()
-	if n > uint64(len(b))/18 {
-		return errMessage
-	}
-	r.Asked = make([]plan.EpochRaise, 0, n)
-	for range n {
-		r.Asked = append(r.Asked, plan.EpochRaise{Topic: in.uuid(), Partition: in.int32(), Epoch: int32(in.varint())})
-	}
-	return in.end()
-}
-
-func (r *RaiseEpochsResponse) Key() int16                { return RaiseEpochsKey }
-func (r *RaiseEpochsResponse) AppendTo(b []byte) []byte  { return b }
-func (r *RaiseEpochsResponse) ReadFrom([]byte) error     { return nil }
-func (r *RaiseEpochsResponse) RequestKind() kmsg.Request { return &RaiseEpochsRequest{} }
-
 // requestFor makes an empty request of a key that the Desk serves, nil for any
 // other: nothing else is decoded.
 func requestFor(key int16) kmsg.Request {

@@ -21,7 +21,7 @@ import (
 func FuzzMessages(f *testing.F) {
 	f.Add((&Forward{Key: 63, Version: 1, TimeoutMillis: 400, Principal: "User:a", Host: "/127.0.0.1", Body: []byte{1, 2}}).AppendTo(nil))
 	f.Add((&Forwarded{Code: 41, Message: "no", Version: 77, Body: []byte{3}}).AppendTo(nil))
-	f.Add((&RaiseEpochsRequest{Broker: 1, BrokerEpoch: 12, Asked: []plan.EpochRaise{{Topic: meta.UUID{1}, Partition: 2, Epoch: 3}}}).AppendTo(nil))
+	f.Add((&seats{Broker: 1, BrokerEpoch: 12, Asked: []plan.InEpoch{{Topic: meta.UUID{1}, Partition: 2, Epoch: 3}}}).AppendTo(nil))
 	f.Add(appendLosses(nil, []plan.ReplicaLoss{{Topic: meta.UUID{4}, Partition: 5, Loss: plan.LostAll}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var forward, forward2 Forward
@@ -36,7 +36,7 @@ func FuzzMessages(f *testing.F) {
 				t.Errorf("%+v became %+v: %v", answer, answer2, err)
 			}
 		}
-		var raise, raise2 RaiseEpochsRequest
+		var raise, raise2 seats
 		if raise.ReadFrom(b) == nil {
 			if err := raise2.ReadFrom(raise.AppendTo(nil)); err != nil || !reflect.DeepEqual(raise, raise2) {
 				t.Errorf("%+v became %+v: %v", raise, raise2, err)

@@ -308,8 +308,8 @@ func (u *Uplink) Do(ctx context.Context, req kmsg.Request) (kmsg.Response, error
 
 // RaiseLeaderEpochs asks for new leader epochs of partitions that lost the end
 // of their log in an unclean stop.
-func (u *Uplink) RaiseLeaderEpochs(ctx context.Context, asked []plan.EpochRaise) error {
-	_, err := u.ask(ctx, u.isr, &RaiseEpochsRequest{Broker: u.cfg.Node, BrokerEpoch: u.epoch.Load(), Asked: asked})
+func (u *Uplink) RaiseLeaderEpochs(ctx context.Context, asked []plan.InEpoch) error {
+	_, err := u.ask(ctx, u.isr, &RaiseEpochsRequest{seats: u.seats(asked)})
 	return err
 }
 

@@ -17,6 +17,9 @@ const Key int16 = 32010
 type Greeting struct {
 	Node      int32
 	Directory meta.UUID
+	// Incarnation is of the process: two that name one directory have copies of
+	// a disk.
+	Incarnation meta.UUID
 	Cluster   string // "": of none yet
 	Founded   bool
 	Voters    []quorum.Voter // that founded the cluster
@@ -44,7 +47,8 @@ func cutString(b []byte) (string, []byte, error) {
 // Append writes the greeting.
 func (g Greeting) Append(b []byte) []byte {
 	b = binary.AppendUvarint(append(b, 0), uint64(uint32(g.Node)))
-	b = appendString(append(b, g.Directory[:]...), g.Cluster)
+	b = append(append(b, g.Directory[:]...), g.Incarnation[:]...)
+	b = appendString(b, g.Cluster)
 	founded := byte(0)
 	if g.Founded {
 		founded = 1
@@ -59,11 +63,12 @@ func Decode(b []byte) (g Greeting, err error) {
 		return g, errGreeting
 	}
 	node, n := binary.Uvarint(b[1:])
-	if n <= 0 || node > 1<<31-1 || len(b)-1-n < 16 {
+	if n <= 0 || node > 1<<31-1 || len(b)-1-n < 32 {
 		return g, errGreeting
 	}
 	g.Node, b = int32(node), b[1+n:]
 	g.Directory, b = meta.UUID(b[:16]), b[16:]
+	g.Incarnation, b = meta.UUID(b[:16]), b[16:]
 	if g.Cluster, b, err = cutString(b); err != nil {
 		return g, err
 	}

@@ -19,7 +19,9 @@ import (
 type Config struct {
 	Node      int32
 	Directory meta.UUID
-	Cluster   string // that the directory was formatted for, "" for none
+	// Incarnation is drawn by each process anew.
+	Incarnation meta.UUID
+	Cluster     string // that the directory was formatted for, "" for none
 	// Fresh: the directory was never told how a cluster began, so nothing can
 	// have been lost.
 	Fresh bool
@@ -87,7 +89,7 @@ func (m *Meeting) own() Greeting {
 	m.mu.Lock()
 	founded, members := m.founded, m.members
 	m.mu.Unlock()
-	g := Greeting{Node: m.cfg.Node, Directory: m.cfg.Directory, Cluster: m.cfg.Cluster}
+	g := Greeting{Node: m.cfg.Node, Directory: m.cfg.Directory, Incarnation: m.cfg.Incarnation, Cluster: m.cfg.Cluster}
 	if founded != nil {
 		g.Cluster, g.Founded, g.Voters, g.Members = founded.Cluster, true, founded.Voters, founded.Voters
 	}
@@ -103,6 +105,8 @@ func (m *Meeting) Answer(g Greeting) Greeting {
 	switch {
 	case g.Node == a.Node && g.Directory != a.Directory:
 		a.Refusal = fmt.Sprintf("another node has node.id %d already: its directory is %s, yours %s", g.Node, meta.FormatUUID(a.Directory), meta.FormatUUID(g.Directory))
+	case g.Node == a.Node && g.Incarnation != a.Incarnation:
+		a.Refusal = fmt.Sprintf("another process runs node %d with a copy of the same directory, %s", g.Node, meta.FormatUUID(a.Directory))
 	case a.Cluster != "" && g.Cluster != "" && a.Cluster != g.Cluster:
 		a.Refusal = fmt.Sprintf("node %d belongs to cluster %s, not %s", a.Node, a.Cluster, g.Cluster)
 	default:

@@ -18,6 +18,20 @@
 //	fallen end      an end offset below what that leader, or one before it, had shown
 //	lost commit     a group stands before an offset whose commit was acknowledged
 //
+// Transactions have a history of their own (Txns, CheckTxns) and these
+// anomalies:
+//
+//	aborted read        a reader of committed records got one that never was
+//	early read          it got one before its commit was asked for
+//	torn                a transaction's records or offsets are there in part
+//	lost transaction    acknowledged as committed, and not there
+//	repeated            more came of an input than should
+//	skipped input       less, and the group has passed it
+//	unfinished input    the group never passed it
+//	vanished            a committed record was read and is not there in the end
+//	zombie              written or committed by an instance that was fenced
+//	hanging transaction it never ends
+//
 // Record values are unique within a history; that is how records are told
 // apart. Offsets need not be dense here: compaction and markers leave gaps. A
 // gap counts only where somebody knows a record in it.

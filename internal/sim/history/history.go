@@ -21,6 +21,8 @@ const (
 	Rejected                // it will never happen
 )
 
+func (o Outcome) String() string { return [...]string{"unknown", "done", "rejected"}[o] }
+
 // Send is one record that a producer sent.
 type Send struct {
 	Process      int

@@ -146,6 +146,24 @@ func (c *Cache) Entries() []Entry {
 	return slices.Clone(c.entries)
 }
 
+// Between is entries as a log has them that begins at start, without those
+// that begin above end. Entries itself may be part of the answer.
+func Between(entries []Entry, start, end int64) []Entry {
+	for n := len(entries); n > 0 && entries[n-1].Start > end; n-- {
+		entries = entries[:n-1]
+	}
+	n := 0
+	for n < len(entries) && entries[n].Start <= start {
+		n++
+	}
+	if n == 0 || n == 1 && entries[0].Start == start {
+		return entries
+	}
+	entries = slices.Clone(entries[n-1:])
+	entries[0].Start = start
+	return entries
+}
+
 // Encode is the checkpoint of entries.
 func Encode(entries []Entry) []byte {
 	var b bytes.Buffer
