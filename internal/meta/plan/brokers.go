@@ -247,7 +247,7 @@ func Heartbeat(img *meta.Image, b Beat, settled bool, env Env) ([]meta.Record, P
 		s := &scene{img: img, env: &env, in: &next}
 		unfenced := now.Fenced && !next.Fenced
 		records = s.settleAll(func(p *meta.Partition) bool {
-			return p.HasReplica(b.Broker) && (!unfenced || p.Leader == meta.NoLeader || p.Leader == b.Broker)
+			return p.HasReplica(b.Broker) && (!unfenced || p.Leader == meta.NoLeader || p.Leader == b.Broker || moving(p))
 		})
 		records = append(records, meta.BrokerRecord{Broker: next})
 	}

@@ -258,6 +258,28 @@ func TestSoleSeat(t *testing.T) {
 	says(t, "where the ELR keeps the others' seats nobody waits", with(t, img, FenceBrokers(img, []int32{1}, e)...), "leader 2 epoch 6.11 isr [2] elr [1] last []")
 }
 
+// TestReassignmentWaitsForService: what R4 left in the ISR does not become all
+// there is of a partition.
+func TestReassignmentWaitsForService(t *testing.T) {
+	t.Parallel()
+	e := envMin(1)
+	e.Heard = func(int32) bool { return false }
+	img := trio(t)
+	img = with(t, img, FenceBrokers(img, []int32{2}, e)...)
+	says(t, "2 is out of service and keeps its seat", img, "leader 1 epoch 5.9 isr [1 2 3] elr [] last []")
+	p := *img.Partition("trio", 0)
+	p.Removing, p.PartitionEpoch = []int32{1, 3}, p.PartitionEpoch+1
+	img = with(t, img, meta.PartitionRecord{Topic: meta.UUID{15: 3}, Partition: p})
+	rs, _ := Settle(img, 10, e)
+	img = with(t, img, rs...)
+	says(t, "nobody goes before it is back", img, "leader 1 epoch 5.10 isr [1 2 3] elr [] last []")
+	rs, err := UnfenceBroker(img, 2, 11, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, "it is", with(t, img, rs...), "leader 2 epoch 6.11 isr [2] elr [] last []")
+}
+
 func TestControlledShutdown(t *testing.T) {
 	t.Parallel()
 	e := envMin(2)

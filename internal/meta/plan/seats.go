@@ -149,7 +149,11 @@ const (
 // (a leader's proposal), assignment or directories; a reassignment that it
 // completes is finished. It returns false when nothing differs from old.
 func (s *scene) settle(t *meta.Topic, index int32, old *meta.Partition, target meta.Partition, kind election) (meta.Partition, bool) {
-	FinishReassignment(&target)
+	// R4 leaves brokers that are out of service in the ISR: it must not come
+	// down to such ones.
+	if slices.ContainsFunc(target.ISR, func(r int32) bool { return !slices.Contains(target.Removing, r) && s.mayLead(&target, r) }) {
+		FinishReassignment(&target)
+	}
 	next := target
 	lost := func(r int32) Loss {
 		if s.lost == nil {
