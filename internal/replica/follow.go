@@ -84,7 +84,6 @@ func (p *Partition) follow(leader, epoch int32, log *storage.Log) {
 	p.cut = p.table.cuts.Add(1)
 	p.told = -1
 	p.lag.Store(0)
-	log.ReadSeldom(true)
 	if p.fetcher = p.table.fetchers.of(leader, p); p.fetcher != nil {
 		p.fetcher.add(p, epoch)
 	}

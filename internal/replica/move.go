@@ -334,7 +334,6 @@ func (m *movers) swap(v *move, buf *[]byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v.future.SetHighWatermark(p.hw.Load())
-	v.future.ReadSeldom(p.follower != nil)
 	p.end = v.future.End()
 	switch {
 	case p.leader != nil:

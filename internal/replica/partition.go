@@ -291,7 +291,6 @@ func (p *Partition) begin(m *meta.Partition, self int32, now time.Time) error {
 	if p.leader == nil {
 		p.ledSince = m.LeaderEpoch
 	}
-	log.ReadSeldom(false)
 	var e partition.Effects
 	p.end = log.End()
 	p.leader, e = partition.Lead(p.rules(), partition.Replica(self), stateOf(m), p.end, log.Flushed(), max(p.hw.Load(), log.HighWatermark()), now)

@@ -139,9 +139,6 @@ func (d *Dir) commitQueue() {
 			d.cfg.Events.flushed(j.log, j.end)
 		}
 	}
-	for i := range d.jobs {
-		d.jobs[i].log.uncache(d.jobs[i].segs)
-	}
 }
 
 // commitJob is one log's part of a commit.

@@ -93,9 +93,6 @@ type Log struct {
 	told   map[damagedPlace]bool
 
 	queued bool // in the committer's queue; guarded by dir.commitMu
-
-	seldom, wasRead atomic.Bool // see seldom.go
-	uncached        uncachedTo  // of the committer alone
 }
 
 func (d *Dir) newLog(n Name, id [16]byte, c LogConfig) *Log {

@@ -37,7 +37,6 @@ func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Slice, error) {
 	if err := l.wake(); err != nil {
 		return Slice{}, err
 	}
-	l.noteRead()
 	for {
 		segs := *l.segs.Load()
 		gone := false
