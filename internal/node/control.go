@@ -138,7 +138,7 @@ func (n *Node) flushRecovered() {
 func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	n.publishing <- struct{}{}
 	defer func() { <-n.publishing }()
-	n.checkLevels(img)
+	n.checkLevel(img)
 	n.applySettings(img, d)
 	if !n.caughtUp {
 		n.image.Store(img)
