@@ -27,6 +27,8 @@ type Image struct {
 	nextPID     int64
 	partitions  int
 
+	hosted *hosted // nil: no index, see Indexed
+
 	open *openChange // a bracketed change whose end has not come yet
 }
 
@@ -326,6 +328,9 @@ func (e *edit) removeTopic(r RemoveTopicRecord) error {
 		i.lookalikes = i.lookalikes.del(e.owner, strings.ReplaceAll(t.Name, ".", "_"))
 	}
 	i.partitions -= t.n
+	for k, p := range t.Partitions() {
+		e.rehost(t.Name, k, p, nil)
+	}
 	res := Resource{TopicResource, t.Name}
 	if _, ok := i.configs.get(res); ok {
 		e.delta.config(res)
@@ -355,6 +360,7 @@ func (e *edit) setPartition(r PartitionRecord) error {
 		i.partitions++
 	}
 	p := r.Partition
+	e.rehost(t.Name, r.Index, t.Partition(r.Index), &p)
 	own.set(e.owner, r.Index, &p)
 	return nil
 }

@@ -61,6 +61,19 @@ func (t tree[K, V]) get(k K) (v V, ok bool) {
 	return v, false
 }
 
+// floor is the pair with the largest key at or below k.
+func (t tree[K, V]) floor(k K) (key K, v V, ok bool) {
+	for n := t.root; n != nil; {
+		if t.cmp(n.key, k) <= 0 {
+			key, v, ok = n.key, n.val, true
+			n = n.right
+		} else {
+			n = n.left
+		}
+	}
+	return key, v, ok
+}
+
 // put returns the tree with k bound to v.
 func (t tree[K, V]) put(o *owner, k K, v V) tree[K, V] {
 	t.root = t.insert(o, t.root, k, v)

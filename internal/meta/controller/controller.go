@@ -457,6 +457,8 @@ func (c *Controller) settle() {
 		}
 		return
 	}
+	// Decisions on brokers ask which partitions those have.
+	c.pending = c.pending.Indexed()
 	first := &ask{name: "begin", decide: c.begin, answer: make(chan answer, 1)}
 	c.decideAll(append([]*ask{first}, again...))
 }

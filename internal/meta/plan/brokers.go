@@ -81,7 +81,7 @@ func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, in
 	b.Epoch = img.Version() + 1
 	if img.BrokerCount() > 1 || old == nil {
 		s := &scene{img: img, env: &env, out: map[int32]bool{r.ID: true}, lost: r.lost(img, old)}
-		records = append(records, s.settleAll(func(p *meta.Partition) bool { return p.HasReplica(r.ID) })...)
+		records = append(records, s.settleOn([]int32{r.ID}, func(*meta.Partition) bool { return true })...)
 	}
 	// A broker alone goes on leading what it led: nobody else could have. What
 	// lost its tail asks for a new leader epoch (RaiseLeaderEpochs).
@@ -246,8 +246,8 @@ func Heartbeat(img *meta.Image, b Beat, settled bool, env Env) ([]meta.Record, P
 	if same := next; !same.Equal(&now) {
 		s := &scene{img: img, env: &env, in: &next}
 		unfenced := now.Fenced && !next.Fenced
-		records = s.settleAll(func(p *meta.Partition) bool {
-			return p.HasReplica(b.Broker) && (!unfenced || p.Leader == meta.NoLeader || p.Leader == b.Broker)
+		records = s.settleOn([]int32{b.Broker}, func(p *meta.Partition) bool {
+			return !unfenced || p.Leader == meta.NoLeader || p.Leader == b.Broker
 		})
 		records = append(records, meta.BrokerRecord{Broker: next})
 	}
@@ -265,11 +265,9 @@ func alone(img *meta.Image, id int32) bool {
 
 // leads tells whether a broker leads a partition that another could lead.
 func leads(img *meta.Image, id int32) bool {
-	for t := range img.Topics() {
-		for _, p := range t.Partitions() {
-			if p.Leader == id {
-				return true
-			}
+	for t, i := range img.Hosted(id) {
+		if t.Partition(i).Leader == id {
+			return true
 		}
 	}
 	return false
@@ -288,9 +286,11 @@ func UnfenceBroker(img *meta.Image, id int32, epoch int64, env Env) ([]meta.Reco
 func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
 	s := &scene{img: img, env: &env, out: map[int32]bool{}}
 	var brokers []meta.Record
+	var out []int32
 	for _, id := range ids {
-		if b := img.Broker(id); b != nil && !b.Fenced {
+		if b := img.Broker(id); b != nil && !b.Fenced && !s.out[id] {
 			s.out[id] = true
+			out = append(out, id)
 			fenced := *b
 			fenced.Fenced, fenced.Stopping = true, false
 			brokers = append(brokers, meta.BrokerRecord{Broker: fenced})
@@ -299,7 +299,7 @@ func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
 	if len(brokers) == 0 {
 		return nil
 	}
-	records := s.settleAll(func(p *meta.Partition) bool {
+	records := s.settleOn(out, func(p *meta.Partition) bool {
 		return s.out[p.Leader] || slices.ContainsFunc(p.ISR, func(r int32) bool { return s.out[r] })
 	})
 	return append(records, brokers...)
@@ -310,20 +310,31 @@ func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
 // limit records; more tells that there is more to do.
 func Settle(img *meta.Image, limit int, env Env) (records []meta.Record, more bool) {
 	s := &scene{img: img, env: &env}
-	for t := range img.Topics() {
-		for i, p := range t.Partitions() {
-			if p.Leader != meta.NoLeader && !slices.ContainsFunc(p.ISR, func(r int32) bool { return !s.mayLead(p, r) }) {
-				continue
+	for t, i := range img.Hosted(s.unwell()...) {
+		p := t.Partition(i)
+		if p.Leader != meta.NoLeader && !slices.ContainsFunc(p.ISR, func(r int32) bool { return !s.mayLead(p, r) }) {
+			continue
+		}
+		if next, changed := s.settle(t, i, p, *p, online); changed {
+			if len(records) == limit {
+				return records, true
 			}
-			if next, changed := s.settle(t, i, p, *p, online); changed {
-				if len(records) == limit {
-					return records, true
-				}
-				records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})
-			}
+			records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})
 		}
 	}
 	return records, false
+}
+
+// unwell are the brokers that have a replica which may not lead, and NoLeader.
+func (s *scene) unwell() []int32 {
+	ids := []int32{meta.NoLeader}
+	for id, dirs := range s.img.Hosts() {
+		b := s.broker(id)
+		if b == nil || !b.Active() || slices.ContainsFunc(dirs, func(d meta.UUID) bool { return !dirOnline(b, d) }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // UnregisterBroker forgets a broker that is gone: it leaves every ISR, and
@@ -352,7 +363,7 @@ func UnregisterBroker(img *meta.Image, id int32, env Env) ([]meta.Record, error)
 		return nil, fail(kerr.InvalidRequest, "Broker %d is in service: stop it before it is unregistered.", id)
 	}
 	s := &scene{img: img, env: &env, out: map[int32]bool{id: true}}
-	records = append(records, s.settleAll(func(p *meta.Partition) bool { return p.Leader == id || p.InSync(id) })...)
+	records = append(records, s.settleOn([]int32{id}, func(p *meta.Partition) bool { return p.Leader == id || p.InSync(id) })...)
 	return append(records, meta.RemoveBrokerRecord{ID: id}), nil
 }
 

@@ -9,20 +9,16 @@ import "gregor/internal/meta"
 // left. Partitions without a leader are looked at too.
 func PreferLeaders(img *meta.Image, limit int, env Env) (records []meta.Record, more bool) {
 	s := &scene{img: img, env: &env}
-	for t := range img.Topics() {
-		for i, p := range t.Partitions() {
-			if p.Leader == p.Replicas[0] {
-				continue
-			}
-			next, changed := s.settle(t, i, p, *p, preferred)
-			if !changed {
-				continue
-			}
-			if len(records) == limit {
-				return records, true
-			}
-			records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})
+	for t, i := range img.Hosted(meta.NotPreferred) {
+		p := t.Partition(i)
+		next, changed := s.settle(t, i, p, *p, preferred)
+		if !changed {
+			continue
 		}
+		if len(records) == limit {
+			return records, true
+		}
+		records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})
 	}
 	return records, false
 }

@@ -259,17 +259,17 @@ func (s *scene) electOutside(t *meta.Topic, next, old *meta.Partition, kind elec
 	}
 }
 
-// settleAll settles every partition that concerns tells of, in order.
-func (s *scene) settleAll(concerns func(*meta.Partition) bool) []meta.Record {
+// settleOn settles the partitions of some brokers that concerns tells of, in
+// order.
+func (s *scene) settleOn(brokers []int32, concerns func(*meta.Partition) bool) []meta.Record {
 	var records []meta.Record
-	for t := range s.img.Topics() {
-		for i, p := range t.Partitions() {
-			if !concerns(p) {
-				continue
-			}
-			if next, changed := s.settle(t, i, p, *p, online); changed {
-				records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})
-			}
+	for t, i := range s.img.Hosted(brokers...) {
+		p := t.Partition(i)
+		if !concerns(p) {
+			continue
+		}
+		if next, changed := s.settle(t, i, p, *p, online); changed {
+			records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: next})
 		}
 	}
 	return records

@@ -80,6 +80,19 @@ type Quorum struct {
 	HighWatermark int64
 	LogEnd        int64
 	Applied       int64
+
+	LogEndEpoch       int64
+	Voters, Observers int
+	Unknown           int  // voters whose address is not known
+	Changing          bool // a change of voters is not committed
+	Measures          RaftMeasures
+}
+
+// RaftMeasures are quorum.Measures.
+type RaftMeasures struct {
+	CommitAvg, CommitMax, ElectionAvg, ElectionMax float64 // ms
+	Appended, Fetched                              float64 // records a second
+	Idle                                           float64 // share of time
 }
 
 // maxTopics bounds the topics with counters of their own.
@@ -343,7 +356,7 @@ func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
 // Collect sends all series.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	now := time.Now()
-	c := &collection{m: m, ch: ch, now: now, s: m.sources.Load()}
+	c := &collection{m: m, ch: ch, now: now, s: m.sources.Load(), descs: map[*row][]labelled{}}
 	c.topics()
 	c.requests()
 	c.errors()
@@ -368,6 +381,8 @@ type collection struct {
 	now time.Time
 	s   *Sources
 
+	descs map[*row][]labelled
+
 	// high watermarks of partitions led here, for the groups' lag.
 	ends map[partitionKey]int64
 }
@@ -384,15 +399,45 @@ func (c *collection) send(name string, value float64, labels ...string) {
 		c.ch <- prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(errUnknownName), errUnknownName)
 		return
 	}
-	names, values := make([]string, len(labels)/2), make([]string, len(labels)/2)
-	for i := range names {
-		names[i], values[i] = labels[2*i], strings.ToValidUTF8(labels[2*i+1], "\uFFFD")
+	values := make([]string, len(labels)/2)
+	for i := range values {
+		values[i] = strings.ToValidUTF8(labels[2*i+1], "\uFFFD")
 	}
-	metric, err := prometheus.NewConstMetric(prometheus.NewDesc(name, r.help, names, nil), r.kind, value, values...)
+	metric, err := prometheus.NewConstMetric(c.desc(name, r, labels), r.kind, value, values...)
 	if err != nil {
 		metric = prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(err), err)
 	}
 	c.ch <- metric
+}
+
+// desc is the description of a series with these labels, made once in a scrape:
+// it costs more than all the rest of a series.
+func (c *collection) desc(name string, r *row, labels []string) *prometheus.Desc {
+next:
+	for _, d := range c.descs[r] {
+		if len(d.names) != len(labels)/2 {
+			continue
+		}
+		for i, n := range d.names {
+			if n != labels[2*i] {
+				continue next
+			}
+		}
+		return d.desc
+	}
+	names := make([]string, len(labels)/2)
+	for i := range names {
+		names[i] = labels[2*i]
+	}
+	d := labelled{names, prometheus.NewDesc(name, r.help, names, nil)}
+	c.descs[r] = append(c.descs[r], d)
+	return d.desc
+}
+
+// labelled is the description of a series with some labels.
+type labelled struct {
+	names []string
+	desc  *prometheus.Desc
 }
 
 func (c *collection) flag(name string, yes bool, labels ...string) {
