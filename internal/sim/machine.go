@@ -16,6 +16,7 @@ import (
 	"gregor/internal/node"
 	"gregor/internal/sim/vnet"
 	"gregor/internal/vfs"
+	"gregor/internal/wire"
 )
 
 // restartAfter is how long a supervisor waits before it starts a node anew
@@ -27,6 +28,7 @@ const restartAfter = time.Second
 type machine struct {
 	c     *Cluster
 	id    int32
+	plain bool // a broker and no controller
 	host  *vnet.Host
 	log   *tail
 	clock *clock
@@ -50,6 +52,13 @@ type life struct {
 
 func newMachine(c *Cluster, id int32) *machine {
 	return &machine{c: c, id: id, host: c.net.Host(ip(id)), clock: newClock(), mem: vfs.NewMem(), log: &tail{began: c.began}}
+}
+
+func (m *machine) around(h wire.Handler) wire.Handler {
+	if m.c.cfg.Around != nil {
+		h = m.c.cfg.Around(m.id, h)
+	}
+	return m.c.duplicates.around(h)
 }
 
 func (m *machine) addr() string { return ip(m.id) + ":9092" }
@@ -83,9 +92,13 @@ func (m *machine) boot() {
 
 // run is one process.
 func (m *machine) run(ctx context.Context, l *life, disk vfs.FS) error {
+	roles, listeners := "broker,controller", fmt.Sprintf("PLAINTEXT://%s:9092,CONTROLLER://%s:9093", ip(m.id), ip(m.id))
+	if m.plain {
+		roles, listeners = "broker", fmt.Sprintf("PLAINTEXT://%s:9092", ip(m.id))
+	}
 	overrides := append([]string{
-		fmt.Sprintf("node.id=%d", m.id), "process.roles=broker,controller", "log.dirs=/data", "gregor.http.listener=none",
-		fmt.Sprintf("listeners=PLAINTEXT://%s:9092,CONTROLLER://%s:9093", ip(m.id), ip(m.id)), "controller.listener.names=CONTROLLER",
+		fmt.Sprintf("node.id=%d", m.id), "process.roles=" + roles, "log.dirs=/data", "gregor.http.listener=none",
+		"listeners=" + listeners, "controller.listener.names=CONTROLLER",
 		"offsets.topic.num.partitions=3", "transaction.state.log.num.partitions=3",
 	}, append(m.c.properties(), m.c.cfg.Overrides...)...)
 	settings, err := config.Load(config.Options{SingleNode: true, Overrides: overrides})
@@ -96,7 +109,7 @@ func (m *machine) run(ctx context.Context, l *life, disk vfs.FS) error {
 		Settings: settings, FS: disk, Log: slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime}),
 		Listen: func(ctx context.Context, addr string) (net.Listener, error) { return m.host.Listen(ctx, addr) },
 		Dial:   func(ctx context.Context, addr string) (net.Conn, error) { return m.host.Dial(ctx, addr) },
-		Around: m.c.duplicates.around, Now: m.clock.Now,
+		Around: m.around, Now: m.clock.Now,
 		Published: func(img *meta.Image) {
 			select {
 			case <-l.kill: // a ghost, on a disk that is gone

@@ -53,14 +53,20 @@ func (l *Log) catalogued() *known {
 
 // The scrubber reads cold data again, at most scrubRate bytes a second, so
 // that damage is found while there is still a way to mend it. It goes round:
-// all logs by name, each one's sealed segments by base.
-const scrubEvery = time.Second
+// all logs by name, each one's sealed segments by base. What logs there are is
+// asked once a round. A segment costs scrubOpen beside what is read of it: many
+// small ones would keep a processor busy with opening files else.
+const (
+	scrubEvery = time.Second
+	scrubOpen  = 32 << 10
+)
 
-// scrubAt is where the next round of the scrubber begins.
+// scrubAt is where the scrubber goes on.
 type scrubAt struct {
-	log  Name
-	base int64
-	pos  int64
+	round []Name // nil: a new round begins
+	log   int    // index into round
+	base  int64  // of the segment, -1: the log's first
+	pos   int64  // in it, -1: done
 }
 
 // SetScrubRate changes how many bytes a second are read again; 0: none.
@@ -77,7 +83,6 @@ func (d *Dir) scrubSome() {
 	for rounds := 0; budget > 0 && rounds < 2 && d.Err() == nil; {
 		l, s := d.nextToScrub()
 		if l == nil {
-			d.keeper.scrub = scrubAt{base: -1}
 			rounds++
 			continue
 		}
@@ -93,27 +98,28 @@ func (d *Dir) scrubSome() {
 // nextToScrub finds the segment to go on with, holding it; nil after the last.
 func (d *Dir) nextToScrub() (*Log, *segment.Segment) {
 	at := &d.keeper.scrub
-	for _, n := range d.Logs() {
-		if compareNames(n, at.log) < 0 {
-			continue
-		}
+	if at.round == nil {
+		*at = scrubAt{round: d.Logs(), base: -1}
+	}
+	for ; at.log < len(at.round); at.log, at.base = at.log+1, -1 {
 		d.mu.Lock()
-		l := d.logs[n]
+		l := d.logs[at.round[at.log]]
 		d.mu.Unlock()
 		if l == nil || l.closed.Load() {
 			continue
 		}
 		for _, s := range l.coldSegments() {
-			same := n == at.log && s.Base() == at.base
-			if n == at.log && s.Base() < at.base || same && at.pos < 0 || !s.Acquire() {
+			same := s.Base() == at.base
+			if s.Base() < at.base || same && at.pos < 0 || !s.Acquire() {
 				continue
 			}
 			if !same {
-				*at = scrubAt{n, s.Base(), 0}
+				at.base, at.pos = s.Base(), 0
 			}
 			return l, s
 		}
 	}
+	at.round = nil
 	return nil, nil
 }
 
@@ -131,8 +137,8 @@ func (l *Log) coldSegments() []*segment.Segment {
 	return segs[:max(len(segs)-1, 0)]
 }
 
-// scrubSegment checks up to budget bytes of a segment and says how many it
-// read and whether it came to the end.
+// scrubSegment checks up to budget bytes of a segment and says how many they
+// count for and whether it came to the end.
 func (d *Dir) scrubSegment(l *Log, s *segment.Segment, budget int64) (n int64, done bool) {
 	from := d.keeper.scrub.pos
 	pos, err := s.Scrub(from, budget)
@@ -140,11 +146,15 @@ func (d *Dir) scrubSegment(l *Log, s *segment.Segment, budget int64) (n int64, d
 		if !errors.Is(err, fs.ErrNotExist) {
 			_ = l.ioError(err)
 		}
-		return 1, true
+		return scrubOpen, true
 	}
 	d.keeper.scrub.pos = pos
 	size, _ := s.Tail()
-	return max(pos-from, 1), pos >= size
+	n = max(pos-from, 1)
+	if from == 0 {
+		n += scrubOpen
+	}
+	return n, pos >= size
 }
 
 // The reserve is a file whose blocks are given up when the disk is full, so
