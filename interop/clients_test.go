@@ -132,8 +132,8 @@ func (p *proc) next() (line, bool) {
 	select {
 	case l, ok := <-p.lines:
 		return l, ok
-	case <-time.After(60 * time.Second):
-		p.t.Fatalf("%s: silent for a minute; stderr:\n%s", p.name, p.errs.String())
+	case <-time.After(patience):
+		p.t.Fatalf("%s: silent for %v; stderr:\n%s", p.name, patience, p.errs.String())
 		return line{}, false
 	}
 }

@@ -78,9 +78,11 @@ func keys(m map[int]bool) (ks []int) {
 	return ks
 }
 
+// patience is what nothing takes, even on a machine that has other things to do.
+const patience = 3 * time.Minute
+
 func eventually(t *testing.T, what string, ok func() (bool, string)) {
 	t.Helper()
-	const patience = 3 * time.Minute // for machines that have other things to do
 	var state string
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		var good bool

@@ -71,7 +71,6 @@ func committed(t *testing.T, topic string) ([]*kgo.Record, error) {
 // record with the value of another ends the test at once.
 func ordeal(t *testing.T, topic string, n int, tend func(), faults ...func()) {
 	t.Helper()
-	const patience = 3 * time.Minute
 	start := time.Now()
 	had, moved := 0, start
 	for next := 0; ; time.Sleep(50 * time.Millisecond) {

@@ -97,6 +97,10 @@ func consume(a Args) {
 		}
 		Must(err)
 		pc, err := c.ConsumePartition(a["topic"], p, at)
+		for late := time.Now().Add(a.Timeout()); errors.Is(err, sarama.ErrNotLeaderForPartition) && time.Now().Before(late); {
+			// The library asks once more, maybe a broker that has not heard either.
+			pc, err = c.ConsumePartition(a["topic"], p, at)
+		}
 		Must(err)
 		go func() {
 			for m := range pc.Messages() {
