@@ -54,9 +54,10 @@ failover: ## how long clients wait when a broker goes, as a table (root, Linux);
 	TRIALS=$${TRIALS:-30} $(GO) test -tags cluster -count=1 -timeout 60m -v -run Failover ./cluster
 
 .PHONY: soak
-soak: ## what takes too long for CI: an hour of simulations, kill -9, flipped bits
+soak: ## what takes too long for CI: an hour of simulations, kill -9, foreign clients on three nodes, flipped bits
 	SEEDS=$${SEEDS:-50000} $(MAKE) sim
 	ROUNDS=$${ROUNDS:-10} $(GO) test -tags cluster -count=1 -timeout 60m -parallel 3 -run Ordeals ./cluster
+	INTEROP_NODES=3 INTEROP_ROUNDS=$${INTEROP_ROUNDS:-3} ./interop/run -timeout 90m
 	KILLS=$${KILLS:-50} FLIPS=$${FLIPS:-20} $(GO) test -count=1 -timeout 60m -run 'Kill|Flipped' ./broker/...
 
 .PHONY: bench

@@ -52,6 +52,10 @@ var workloads = map[string]func(b *broker, topic string) result{
 	"txnend":  txnEnd,
 	"txnopen": txnOpen,
 	"txncpu":  txnCPU,
+
+	// Rows of several brokers (cluster.go).
+	"isr50": isr50,
+	"idle":  idleCPU,
 }
 
 func client(b *broker, o ...kgo.Opt) *kgo.Client {

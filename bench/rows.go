@@ -78,25 +78,7 @@ func pipelined(b *broker, topic string, depth, total int) result {
 func rawLoad(addr, topic string, conns int, batch []byte, bytes float64) (requests int) {
 	per := int(bytes) / len(batch) / conns
 	req := produceRequest(topic, 0, batch, 1)
-	each(conns, func(int) {
-		c := dialRaw(addr)
-		defer c.Close()
-		slots := make(chan struct{}, 5)
-		go func() {
-			for range per {
-				slots <- struct{}{}
-				if _, err := c.Write(req); err != nil {
-					c.Close()
-					return
-				}
-			}
-		}()
-		var buf []byte
-		for range per {
-			produceAck(readFrame(c, &buf))
-			<-slots
-		}
-	})
+	each(conns, func(int) { rawOne(addr, req, per) })
 	return per * conns
 }
 

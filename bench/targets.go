@@ -67,6 +67,9 @@ func verdicts(bs []*broker, all map[string][]map[string]result) {
 		targets = pageCacheTargets
 	}
 	targets = append(targets[:len(targets):len(targets)], eitherTargets...)
+	if *rf > 1 {
+		targets = clusterTargets
+	}
 	head, rule := "| row | | target | "+bs[0].name, "|---|---|---|---"
 	if len(bs) == 2 {
 		head, rule = head+" | "+bs[1].name+" | ratio", rule+"|---|---"

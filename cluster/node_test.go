@@ -212,9 +212,10 @@ func (c *cluster) addrs() []string {
 	return out
 }
 
-// client is a franz-go client that tries again soon, and as long as it takes.
-func (c *cluster) client(opts ...kgo.Opt) *kgo.Client {
-	client, err := kgo.NewClient(append([]kgo.Opt{
+// options are those of a franz-go client that tries again soon, and as long as it
+// takes.
+func (c *cluster) options() []kgo.Opt {
+	return []kgo.Opt{
 		kgo.SeedBrokers(c.addrs()...), kgo.DialTimeout(2 * time.Second),
 		kgo.AlwaysRetryEOF(), kgo.MetadataMinAge(50 * time.Millisecond), kgo.MetadataMaxAge(5 * time.Second),
 		kgo.RetryBackoffFn(func(tries int) time.Duration {
@@ -222,7 +223,12 @@ func (c *cluster) client(opts ...kgo.Opt) *kgo.Client {
 		}),
 		kgo.RequestRetries(1 << 30), kgo.RequestTimeoutOverhead(3 * time.Second), kgo.RetryTimeout(0),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-	}, opts...)...)
+	}
+}
+
+// client is one with these options and its own.
+func (c *cluster) client(opts ...kgo.Opt) *kgo.Client {
+	client, err := kgo.NewClient(append(c.options(), opts...)...)
 	if err != nil {
 		panic(err) // an option of ours is wrong
 	}

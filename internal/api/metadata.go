@@ -20,7 +20,7 @@ import (
 //
 //   - Endpoints are those of the listener that the request came in by.
 //   - Fenced brokers are not told. The controller is a live broker (KIP-590):
-//     this one, for everything is forwarded from here.
+//     this one, for everything is forwarded from here, unless it is fenced.
 //   - A topic that does not exist is created when client and broker allow it.
 //
 // Versions:
@@ -74,15 +74,17 @@ func (m *Metadata) metadata(ctx context.Context, c *Call, req *kmsg.MetadataRequ
 	img := m.Images.Image()
 	resp := kmsg.NewPtrMetadataResponse()
 	resp.ClusterID = kmsg.StringPtr(img.ClusterID())
-	resp.ControllerID = m.NodeID
+	var nodes []int32
 	resp.AuthorizedOperations = opsIf(req.IncludeClusterAuthorizedOperations, clusterOps)
 	for b := range img.Brokers() {
 		if e, ok := b.Endpoint(c.Listener()); ok && !b.Fenced {
 			resp.Brokers = append(resp.Brokers, kmsg.MetadataResponseBroker{
 				NodeID: b.ID, Host: e.Host, Port: int32(e.Port), Rack: rack(b),
 			})
+			nodes = append(nodes, b.ID)
 		}
 	}
+	resp.ControllerID = someBroker(nodes, m.NodeID)
 	v := &viewer{img: img, listener: c.Listener(), version: c.Version}
 	ops := opsIf(req.IncludeTopicAuthorizedOperations, topicOps)
 	if all := req.Topics == nil || c.Version == 0 && len(req.Topics) == 0; all {
@@ -96,6 +98,20 @@ func (m *Metadata) metadata(ctx context.Context, c *Call, req *kmsg.MetadataRequ
 		resp.Topics = append(resp.Topics, v.asked(q, ops, missing))
 	}
 	return resp, nil
+}
+
+// someBroker is who clients take for the controller: any broker passes on what
+// is the controller's, this one for choice. It must be among the brokers that
+// they are told of, and this one is not while it starts.
+func someBroker(told []int32, self int32) int32 {
+	switch {
+	case len(told) == 0:
+		return -1
+	case slices.Contains(told, self):
+		return self
+	default:
+		return told[0]
+	}
 }
 
 // invalidMetadata refuses a whole request: with a code where the version has

@@ -84,6 +84,18 @@ func TestMetadataShowsTheListener(t *testing.T) {
 	if len(resp.Brokers) != 1 || resp.Brokers[0].Host != "host1" || *resp.Brokers[0].Rack != "r1" || *resp.ClusterID != "kluster" || resp.ControllerID != 1 {
 		t.Errorf("%+v", resp.Brokers)
 	}
+	// One that is fenced, or has no such listener, names another: clients look
+	// for the controller among the brokers that they are told of.
+	for _, self := range []int32{2, 3} {
+		other := &Metadata{Images: &oneImage{metadataImage(t)}, NodeID: self}
+		if resp := askMetadata(t, other, 12); resp.ControllerID != 1 {
+			t.Errorf("node %d says that the controller is %d", self, resp.ControllerID)
+		}
+	}
+	nobody := &Metadata{Images: &oneImage{meta.Empty()}, NodeID: 1}
+	if resp := askMetadata(t, nobody, 12); resp.ControllerID != -1 {
+		t.Errorf("with no broker the controller is %d", resp.ControllerID)
+	}
 	if len(resp.Topics) != 3 {
 		t.Fatalf("%d topics", len(resp.Topics))
 	}

@@ -16,9 +16,6 @@ import (
 //
 // Any node may be asked; the request is carried out by the controller that
 // leads.
-//
-// Differs from Kafka: AckWhenCommitted=false is not told apart: the answer
-// always comes when the change is committed.
 type Voters struct {
 	Quorum VoterChanges
 }

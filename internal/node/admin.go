@@ -180,9 +180,13 @@ func (n *Node) quorumState() metrics.Quorum {
 	s := n.quorum.Status()
 	if d, err := n.quorum.Describe(ctx); err == nil {
 		s, q.HighWatermark, q.LogEnd = d.Status, d.HighWatermark, d.HighWatermark
+		q.LogEndEpoch, q.Voters, q.Observers, q.Changing = int64(d.LastTerm), len(d.Voters), len(d.Observers), d.Changing
 		for _, v := range d.Voters {
 			if v.ID == s.ID && v.End >= 0 {
 				q.LogEnd = v.End
+			}
+			if _, err := n.voterAddr(v.Voter); err != nil {
+				q.Unknown++
 			}
 		}
 	}
@@ -190,11 +194,17 @@ func (n *Node) quorumState() metrics.Quorum {
 	switch {
 	case s.Leading:
 		q.State, q.Leader, q.Vote = "leader", n.live.Broker().NodeID, n.live.Broker().NodeID
+	case !n.quorum.Membership().Self:
+		q.State = "observer"
 	case s.Leader != 0:
 		q.State = "follower"
 	default:
 		q.State = "candidate"
 	}
+	if id, _, ok := n.leader(); ok {
+		q.Leader = id
+	}
+	q.Measures = metrics.RaftMeasures(n.quorum.Measures())
 	return q
 }
 

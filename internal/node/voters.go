@@ -185,7 +185,7 @@ func (n *Node) addVoter(ctx context.Context, req *kmsg.AddRaftVoterRequest) erro
 	if err := n.awaitCaughtUp(ctx, v); err != nil {
 		return err
 	}
-	return n.changeVoters(ctx, quorum.VoterChange{Kind: quorum.AddVoter, Voter: v})
+	return n.changeVoters(ctx, quorum.VoterChange{Kind: quorum.AddVoter, Voter: v, Early: !req.AckWhenCommitted})
 }
 
 // checkVoter asks an address who sits there.

@@ -82,7 +82,9 @@ func TestReplaceVoter(t *testing.T) {
 	wrong.ClusterID = &cluster
 	v.refusedChange(other, wrong, kerr.InconsistentClusterID)
 
-	v.change(v.nodes[lost], addRequest(v.nodes[lost]))
+	early := addRequest(v.nodes[lost])
+	early.Version, early.AckWhenCommitted = 1, false // answered once it is begun
+	v.change(v.nodes[lost], early)
 	v.await("three voters", func(n *Node) bool { return len(n.quorum.Membership().Voters) == 3 && n.quorum.Membership().Self })
 	v.set(v.leader(), "found")
 

@@ -23,6 +23,9 @@ import (
 type VoterChange struct {
 	Kind  VoterChangeKind
 	Voter Voter
+	// Early: who asks is answered once the leader has begun, not when the change
+	// is committed (AckWhenCommitted=false of KIP-1186).
+	Early bool
 }
 
 // VoterChangeKind says how.
@@ -51,7 +54,8 @@ type changing struct {
 	done func(error)
 }
 
-// ChangeVoters makes a change and waits until it is committed. Besides the
+// ChangeVoters makes a change and waits until it is committed, unless it is
+// Early. Besides the
 // refusals, err may be meta.ErrNotLeader and meta.ErrUnknown.
 func (n *Node) ChangeVoters(ctx context.Context, ch VoterChange) error {
 	patience := 2 * n.cfg.Tick * time.Duration(n.cfg.ElectionTicks)
@@ -107,6 +111,10 @@ func (c *core) changeVoters(ch VoterChange, since time.Time, done func(error)) {
 	if err := c.rn.ProposeConfChange(cc); err != nil {
 		done(fmt.Errorf("%w: %w", meta.ErrDropped, err))
 		return
+	}
+	if ch.Early {
+		done(nil)
+		done = func(error) {}
 	}
 	c.changing = &changing{id, kind, done}
 }

@@ -137,6 +137,9 @@ type Node struct {
 	// Not by the wall clock: that may be set.
 	made       time.Time
 	leaderless atomic.Int64
+	meter      meter
+	seenLast   uint64 // the log's last index when grown looked, and its end; the loop's own
+	seenEnd    int64
 	watch      watch
 	after      []func() // loop-owned: to call once the step under way is done
 	published  publication
@@ -260,7 +263,10 @@ func (n *Node) Await(ctx context.Context, version int64) error {
 // proposal's Done is called, if need be with ErrNotLeader. It blocks only while
 // the loop is behind by maxCalls; the error means that nothing was proposed and
 // no Done will be called.
-func (n *Node) Propose(group []*meta.Proposal) error { return n.do(func() { n.core.propose(group) }) }
+func (n *Node) Propose(group []*meta.Proposal) error {
+	n.timed(group)
+	return n.do(func() { n.core.propose(group) })
+}
 
 func (n *Node) membersChanged(m Membership) {
 	n.members.Store(&m)
@@ -369,13 +375,16 @@ func (n *Node) loop() {
 	defer tick.Stop()
 	err := n.begin()
 	for err == nil {
+		idle := time.Now()
 		select {
 		case <-n.stop:
 			err = ErrStopped
 			continue
 		case <-tick.C:
+			n.meter.note(&n.meter.idle, time.Since(idle).Seconds())
 			n.core.rn.Tick()
 		case f := <-n.calls:
+			n.meter.note(&n.meter.idle, time.Since(idle).Seconds())
 			f()
 			n.drain()
 		}
@@ -425,6 +434,7 @@ func (n *Node) work() error {
 	n.publishStatus()
 	n.publishServed(false)
 	n.publishPosition()
+	n.grown()
 	for _, f := range n.after {
 		f()
 	}
@@ -474,7 +484,9 @@ func (n *Node) publishStatus() {
 		n.status.Store(&s)
 		switch {
 		case s.Leader != raft.None:
-			n.leaderless.Store(0)
+			if since := n.leaderless.Swap(0); since != 0 {
+				n.meter.note(&n.meter.election, ms(time.Since(n.made)-time.Duration(since)))
+			}
 		case old.Leader != raft.None:
 			n.leaderless.Store(int64(max(1, time.Since(n.made))))
 		}
@@ -559,7 +571,9 @@ type VoterState struct {
 // Description is a picture of the quorum for DescribeQuorum.
 type Description struct {
 	Status
-	HighWatermark int64 // offset up to which the log is committed
+	HighWatermark int64  // offset up to which the log is committed
+	LastTerm      uint64 // of the log's last entry
+	Changing      bool   // this node leads, and a change of voters is not committed
 	Voters        []VoterState
 	Observers     []Observer // that pull from this node
 }
@@ -584,6 +598,8 @@ func (n *Node) describe() Description {
 	c := n.core
 	st := c.rn.Status()
 	d := Description{Status: *n.status.Load(), HighWatermark: c.st.next(max(c.applied, c.st.floor.index))}
+	d.LastTerm, _ = c.st.Term(c.st.lastIndex()) // at or above the floor, so it is known
+	d.Changing = d.Leading && c.changing != nil
 	for _, v := range c.conf.GetVoters() {
 		s := VoterState{ID: v, End: -1, Voter: c.voters[v]}
 		if h := c.heard[v]; h != nil && d.Leading {

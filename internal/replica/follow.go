@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"gregor/internal/batch"
+	"gregor/internal/meta"
 	"gregor/internal/replica/partition"
 	"gregor/internal/storage"
 )
@@ -53,7 +54,7 @@ func (p *Partition) untold() (n FlushedEnd, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.newsQueued = false
-	if p.follower == nil || p.cutting || p.follower.Flushed() <= p.told {
+	if p.follower == nil || p.cutting != nil || p.follower.Flushed() <= p.told {
 		return n, false
 	}
 	p.told = p.follower.Flushed()
@@ -248,31 +249,56 @@ func (p *Partition) restart(epoch int32) error {
 }
 
 // reshape begins a new life of the log: decide changes the follower's state
-// before the log, so that nobody is told of what is about to go.
+// before the log, so that nobody is told of what is about to go. The cut syncs,
+// and turn is not held meanwhile: cutting keeps others off.
 func (p *Partition) reshape(epoch int32, decide func(*partition.Follower, *storage.Log) (func() error, error)) error {
+	cut, f, log, err := p.beginCut(epoch, decide)
+	if cut == nil || err != nil {
+		return err
+	}
+	return p.endCut(f, log, cut())
+}
+
+func (p *Partition) beginCut(epoch int32, decide func(*partition.Follower, *storage.Log) (func() error, error)) (func() error, *partition.Follower, *storage.Log, error) {
 	p.turn.RLock()
 	defer p.turn.RUnlock()
 	log := p.log.Load()
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	f := p.follower
-	if f == nil || p.role.Load().epoch != epoch || log == nil {
-		p.mu.Unlock()
-		return errNotFollowing
+	if f == nil || p.cutting != nil || p.role.Load().epoch != epoch || log == nil {
+		return nil, nil, nil, errNotFollowing
 	}
 	cut, err := decide(f, log)
 	if cut == nil || err != nil {
-		p.mu.Unlock()
-		return err
+		return nil, nil, nil, err
 	}
 	p.cut, p.told = p.table.cuts.Add(1), -1
-	p.cutting = true
+	p.cutting = make(chan struct{})
 	p.lowerLocked(f.HW())
-	p.mu.Unlock()
+	return cut, f, log, nil
+}
 
-	err = cut()
+// endCut takes what the cut has come to, and the state that waited for it.
+func (p *Partition) endCut(f *partition.Follower, log *storage.Log, err error) error {
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	if next := p.wasCut(f, log, err); next != nil {
+		err = errors.Join(err, p.begin(next, p.table.config.NodeID, time.Now()))
+	}
+	if err != nil {
+		p.failed(err)
+		return translate(err)
+	}
+	return nil
+}
+
+func (p *Partition) wasCut(f *partition.Follower, log *storage.Log, err error) (next *meta.Partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cutting = false
+	close(p.cutting)
+	p.cutting = nil
+	next, p.awaiting = p.awaiting, nil
 	p.end, p.unseen = log.End(), 0
 	if p.follower == f && err == nil {
 		// The log cuts at a batch, which may begin before what was decided.
@@ -281,11 +307,7 @@ func (p *Partition) reshape(epoch int32, decide func(*partition.Follower, *stora
 		p.lowerLocked(f.HW())
 		p.lso.Store(p.stableLocked(log))
 	}
-	if err != nil {
-		p.failed(err)
-		return translate(err)
-	}
-	return nil
+	return next
 }
 
 // lowerLocked takes the watermarks back. Who reads here is told, and finds out.
@@ -307,7 +329,7 @@ func (p *Partition) settleFollower(e partition.Effects) {
 // flushedFollower: the committer has made something durable; mu is held.
 func (p *Partition) flushedFollower() {
 	log := p.log.Load()
-	if p.cutting || log == nil {
+	if p.cutting != nil || log == nil {
 		return
 	}
 	p.settleFollower(p.follower.Wrote(log.End(), log.Flushed()))

@@ -303,7 +303,7 @@ func (m *movers) tryswap(v *move, buf *[]byte) (more bool, err error) {
 // swap puts the future log into the place of the partition's.
 func (m *movers) swap(v *move, buf *[]byte) error {
 	p, t := v.p, m.table
-	p.turn.Lock()
+	p.uncut()
 	defer p.turn.Unlock()
 	for n := 1; n > 0; {
 		var err error

@@ -21,7 +21,8 @@ import (
 // Three locks, taken in this order and each only by this package:
 //
 //	turn   read-held across an append, write-held by a change of leadership:
-//	       when the change is made, no append of the old epoch is under way
+//	       when the change is made, no append of the old epoch is under way,
+//	       and no cut of the log: a change that finds one is made at its end
 //	mu     guards the fields below it; a leaf but for the log's own lock; no
 //	       I/O beneath it
 //	log    the log's own
@@ -66,13 +67,15 @@ type Partition struct {
 	gate           gate
 
 	// Of a follower: who fetches for it; the number of its last cut; what the
-	// leader was last told to be flushed; whether news of more is queued; and
-	// whether the log is being cut.
+	// leader was last told to be flushed; whether news of more is queued;
+	// while the log is being cut, what is closed when that is over; and the
+	// state to be taken then.
 	fetcher    *fetcher
 	cut        int64
 	told       int64
 	newsQueued bool
-	cutting    bool
+	cutting    chan struct{} // begins under turn read-held, ends under turn
+	awaiting   *meta.Partition
 }
 
 // role is what this node is to the partition; never changed once published.
@@ -171,13 +174,25 @@ func (p *Partition) bound(iso Isolation) int64 {
 }
 
 // become takes the partition's new committed state. Leading begins or ends
-// here and nowhere else.
+// here and nowhere else. Where a cut of the log is under way it begins at the
+// cut's end, and nobody is served until then: who brings the news is not to
+// wait for a disk.
 func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
-	s := partition.State{
-		Leader: partition.Replica(m.Leader), LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch,
-		Replicas: replicas(m.Replicas), ISR: replicas(m.ISR),
+	if p.goesOn(m, self, now) {
+		return nil
 	}
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	if p.goesOn(m, self, now) || p.postpone(m, self) { // a cut may have ended meanwhile
+		return nil
+	}
+	return p.begin(m, self, now)
+}
+
+// goesOn takes a state under which this node leads or follows as before.
+func (p *Partition) goesOn(m *meta.Partition, self int32, now time.Time) bool {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.home = m.Dir(self)
 	if p.lostTail >= 0 && !p.table.settled.Load() {
 		// The metadata are followed from some time ago on, and the controller
@@ -185,22 +200,63 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 		p.lostTail = max(p.lostTail, m.LeaderEpoch)
 	}
 	if l := p.leader; l != nil && m.Leader == self && m.LeaderEpoch == l.State().LeaderEpoch {
-		p.settle(l.Changed(s, now))
+		p.settle(l.Changed(stateOf(m), now))
 		p.knowBrokers(now)
 		p.publish()
 		p.sit(seatOf(m, self))
-		p.mu.Unlock()
-		return nil
+		return true
 	}
 	if r := p.role.Load(); p.follower != nil && m.Leader == r.leader && m.LeaderEpoch == r.epoch {
 		p.sit(seatOf(m, self))
-		p.mu.Unlock()
-		return nil
+		return true
 	}
-	p.mu.Unlock()
+	return false
+}
 
-	p.turn.Lock()
-	defer p.turn.Unlock()
+func stateOf(m *meta.Partition) partition.State {
+	return partition.State{
+		Leader: partition.Replica(m.Leader), LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch,
+		Replicas: replicas(m.Replicas), ISR: replicas(m.ISR),
+	}
+}
+
+// postpone keeps the state until the cut under way is over; false when there is
+// none. turn is held.
+func (p *Partition) postpone(m *meta.Partition, self int32) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cutting == nil {
+		return false
+	}
+	p.awaiting = m
+	p.unfollow()
+	refusal := kerr.NotLeaderForPartition
+	if p.offline {
+		refusal = kerr.KafkaStorageError
+	}
+	p.role.Store(&role{leader: m.Leader, epoch: m.LeaderEpoch, refusal: refusal, hasPeers: true})
+	p.gate.release()
+	p.sit(seatOf(m, self))
+	return true
+}
+
+// uncut takes turn when the log is not being cut.
+func (p *Partition) uncut() {
+	for {
+		p.turn.Lock()
+		p.mu.Lock()
+		over := p.cutting
+		p.mu.Unlock()
+		if over == nil {
+			return
+		}
+		p.turn.Unlock()
+		<-over
+	}
+}
+
+// begin is become for a new leader or leader epoch; turn is held.
+func (p *Partition) begin(m *meta.Partition, self int32, now time.Time) error {
 	log := p.log.Load()
 	var err error
 	leads := m.Leader == self && log != nil && m.LeaderEpoch > p.lostTail
@@ -238,7 +294,7 @@ func (p *Partition) become(m *meta.Partition, self int32, now time.Time) error {
 	log.ReadSeldom(false)
 	var e partition.Effects
 	p.end = log.End()
-	p.leader, e = partition.Lead(p.rules(), partition.Replica(self), s, p.end, log.Flushed(), max(p.hw.Load(), log.HighWatermark()), now)
+	p.leader, e = partition.Lead(p.rules(), partition.Replica(self), stateOf(m), p.end, log.Flushed(), max(p.hw.Load(), log.HighWatermark()), now)
 	p.unseen = 0
 	e.Wake = true // also where the watermark stands still: it may be news here
 	p.settle(e)
@@ -398,7 +454,7 @@ func (p *Partition) goOffline() {
 
 // close ends the hosting: the partition was deleted or the table is closed.
 func (p *Partition) close(refusal *kerr.Error) {
-	p.turn.Lock()
+	p.uncut()
 	defer p.turn.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -16,6 +16,7 @@ import (
 
 	"gregor/internal/sim/vnet"
 	"gregor/internal/vfs"
+	"gregor/internal/wire"
 )
 
 // Config says what a cluster is made of.
@@ -30,6 +31,8 @@ type Config struct {
 	// Plant puts a bug between a node and its disk, to see that it is found;
 	// nil leaves the disk as it is.
 	Plant func(vfs.FS) vfs.FS
+	// Around stands before the handler of a node's requests; nil: nothing does.
+	Around func(node int32, h wire.Handler) wire.Handler
 }
 
 // Cluster is a cluster under test. Methods belong to the test's goroutine,

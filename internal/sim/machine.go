@@ -16,6 +16,7 @@ import (
 	"gregor/internal/node"
 	"gregor/internal/sim/vnet"
 	"gregor/internal/vfs"
+	"gregor/internal/wire"
 )
 
 // restartAfter is how long a supervisor waits before it starts a node anew
@@ -50,6 +51,13 @@ type life struct {
 
 func newMachine(c *Cluster, id int32) *machine {
 	return &machine{c: c, id: id, host: c.net.Host(ip(id)), clock: newClock(), mem: vfs.NewMem(), log: &tail{began: c.began}}
+}
+
+func (m *machine) around(h wire.Handler) wire.Handler {
+	if m.c.cfg.Around != nil {
+		h = m.c.cfg.Around(m.id, h)
+	}
+	return m.c.duplicates.around(h)
 }
 
 func (m *machine) addr() string { return ip(m.id) + ":9092" }
@@ -96,7 +104,7 @@ func (m *machine) run(ctx context.Context, l *life, disk vfs.FS) error {
 		Settings: settings, FS: disk, Log: slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: noTime}),
 		Listen: func(ctx context.Context, addr string) (net.Listener, error) { return m.host.Listen(ctx, addr) },
 		Dial:   func(ctx context.Context, addr string) (net.Conn, error) { return m.host.Dial(ctx, addr) },
-		Around: m.c.duplicates.around, Now: m.clock.Now,
+		Around: m.around, Now: m.clock.Now,
 		Published: func(img *meta.Image) {
 			select {
 			case <-l.kill: // a ghost, on a disk that is gone

@@ -117,6 +117,11 @@ func (d *Dir) commitQueue() {
 	d.flushing.Store(max(1, int64(began.Sub(d.opened)))) // not by the wall clock: that may be set meanwhile
 	err := d.syncJobs(d.jobs)
 	d.flushing.Store(0)
+	d.committed.Store(time.Now().UnixNano())
+	select {
+	case d.gap <- struct{}{}:
+	default:
+	}
 	if err != nil {
 		d.fail(err)
 		return

@@ -72,7 +72,10 @@ type Dir struct {
 	opened        time.Time
 	flushing      atomic.Int64 // how long after that a commit began to wait for the disk, 0: none does
 	scrubRate     atomic.Int64
-	foreign       atomic.Int64 // appends to logs that are not durable, since the last syncfs
+	foreign       atomic.Int64  // appends to logs that are not durable, since the last syncfs
+	committed     atomic.Int64  // when the last commit ended, 0: none did
+	gap           chan struct{} // a commit has ended; capacity 1
+	coldTurn      chan struct{} // one at a time reads what is not cached; capacity 1
 
 	mu       sync.Mutex
 	logs     map[Name]*Log
@@ -109,6 +112,7 @@ func OpenDir(cfg DirConfig) (*Dir, error) {
 	d := &Dir{cfg: cfg, opened: time.Now(), fs: cfg.FS, path: cfg.Path, files: segment.NewFiles(cfg.FS, cfg.MaxOpenFiles),
 		logs: map[Name]*Log{}, onDisk: map[Name]*known{}, futures: map[Name]*future{}, previousEpoch: -1,
 		nextDone: make(chan struct{}), wakeCommit: make(chan struct{}, 1), quit: make(chan struct{}),
+		gap: make(chan struct{}, 1), coldTurn: make(chan struct{}, 1),
 		checkpointing: make(chan struct{}, 1), writingEpochs: make(chan struct{}, 1), sealing: make(chan struct{}, 1),
 		keeper: keeper{wake: make(chan struct{}, 1)}}
 	d.brokerEpoch.Store(cfg.BrokerEpoch)
@@ -433,14 +437,15 @@ func (d *Dir) checkTopicID(l *Log) error {
 func (l *Log) writePartitionMeta() error {
 	path := filepath.Join(l.path, partitionMetaName)
 	f, err := l.dir.fs.Create(path)
-	if errors.Is(err, fs.ErrExist) {
+	anew := errors.Is(err, fs.ErrExist)
+	if anew {
 		f, err = l.dir.fs.OpenRW(path)
 	}
 	if err != nil {
 		return err
 	}
 	b := []byte(partitionMetaVersion + encodeID(l.id))
-	if _, err = f.WriteAt(b, 0); err == nil {
+	if _, err = f.WriteAt(b, 0); err == nil && anew {
 		err = f.Truncate(int64(len(b)))
 	}
 	if cerr := f.Close(); err == nil {

@@ -50,7 +50,7 @@ func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Slice, error) {
 				gone = true
 				break
 			}
-			sl, err := l.readSegment(s, from, upTo, maxBytes, minOne)
+			sl, err := l.readSegment(s, from, upTo, maxBytes, minOne, i == len(segs)-1)
 			if err != nil || sl.N == 0 {
 				s.Release()
 			}
@@ -86,12 +86,13 @@ func (l *Log) lists(s *segment.Segment) bool {
 	return false
 }
 
-func (l *Log) readSegment(s *segment.Segment, from, upTo int64, maxBytes int, minOne bool) (Slice, error) {
+func (l *Log) readSegment(s *segment.Segment, from, upTo int64, maxBytes int, minOne, last bool) (Slice, error) {
 	h, err := s.File()
 	if err != nil {
 		return Slice{}, err
 	}
-	r, err := s.Find(h, from, upTo, int64(maxBytes), minOne)
+	most := l.dir.pace(s, h, from, int64(maxBytes), last)
+	r, err := s.Find(h, from, upTo, most, minOne)
 	if err != nil || r.N == 0 {
 		h.Release()
 		return Slice{}, err

@@ -581,6 +581,9 @@ func (h *memHandle) Datasync() error { return h.Sync() }
 func (h *memHandle) Preallocate(off, n int64) error { return h.check("preallocate", true) }
 func (h *memHandle) DropCache(off, n int64)         {}
 func (h *memHandle) WriteBack()                     {}
+func (h *memHandle) Absent(off, n int64) int64      { return 0 }
+func (h *memHandle) Load(off, n int64)              {}
+func (h *memHandle) ReadAhead(on bool)              {}
 func (h *memHandle) SysFd() (uintptr, bool)         { return 0, false }
 
 func (f *memFile) write(op dataOp) {

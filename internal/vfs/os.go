@@ -57,7 +57,14 @@ func (*osFS) Open(name string) (File, error)   { return wrap(openFile(name, os.O
 func (*osFS) Remove(name string) error             { return os.Remove(name) }
 func (*osFS) RemoveAll(name string) error          { return os.RemoveAll(name) }
 func (*osFS) Rename(oldName, newName string) error { return os.Rename(oldName, newName) }
-func (*osFS) MkdirAll(name string) error           { return os.MkdirAll(name, 0o755) }
+
+// MkdirAll tries first what is the rule: that only the last name is missing.
+func (*osFS) MkdirAll(name string) error {
+	if os.Mkdir(name, 0o755) == nil {
+		return nil
+	}
+	return os.MkdirAll(name, 0o755)
+}
 
 func (*osFS) List(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
 func (*osFS) Stat(name string) (fs.FileInfo, error)  { return os.Stat(name) }
@@ -107,6 +114,23 @@ func (f *osFile) Preallocate(off, n int64) error {
 
 func (f *osFile) DropCache(off, n int64) {
 	_ = f.control("fadvise", func(fd uintptr) error { dropCache(fd, off, n); return nil })
+}
+
+func (f *osFile) Absent(off, n int64) (absent int64) {
+	_ = f.control("cachestat", func(fd uintptr) error { absent = absentOf(fd, off, n); return nil })
+	return absent
+}
+
+func (f *osFile) Load(off, n int64) {
+	_ = f.control("fadvise", func(fd uintptr) error { load(fd, off, n); return nil })
+	if n > 0 {
+		var b [1]byte
+		_, _ = f.ReadAt(b[:], off+n-1) // it comes last
+	}
+}
+
+func (f *osFile) ReadAhead(on bool) {
+	_ = f.control("fadvise", func(fd uintptr) error { readAhead(fd, on); return nil })
 }
 
 func (f *osFile) WriteBack() {

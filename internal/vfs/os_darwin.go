@@ -34,6 +34,12 @@ func dropCache(uintptr, int64, int64) {}
 
 func writeBack(uintptr) {}
 
+func absentOf(uintptr, int64, int64) int64 { return 0 }
+
+func load(uintptr, int64, int64) {}
+
+func readAhead(uintptr, bool) {}
+
 func syncFS(_ *osFS, dir string) error {
 	return &fs.PathError{Op: "syncfs", Path: dir, Err: ErrUnsupported}
 }

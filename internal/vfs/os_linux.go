@@ -5,9 +5,12 @@ package vfs
 import (
 	"errors"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
+
+var pageSize = os.Getpagesize()
 
 func datasync(fd uintptr) error {
 	return retry(func() error { return unix.Fdatasync(int(fd)) })
@@ -23,6 +26,32 @@ func preallocate(fd uintptr, off, n int64) error {
 
 func dropCache(fd uintptr, off, n int64) {
 	_ = unix.Fadvise(int(fd), off, n, unix.FADV_DONTNEED)
+}
+
+// absentOf asks cachestat, which Linux has since 6.5.
+func absentOf(fd uintptr, off, n int64) int64 {
+	if n <= 0 {
+		return 0
+	}
+	var st unix.Cachestat_t
+	if err := unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &st, 0); err != nil {
+		return 0
+	}
+	page := int64(pageSize)
+	pages := (off+n-1)/page - off/page + 1
+	return max(0, pages-int64(st.Cache)) * page
+}
+
+func load(fd uintptr, off, n int64) {
+	_ = unix.Fadvise(int(fd), off, n, unix.FADV_WILLNEED)
+}
+
+func readAhead(fd uintptr, on bool) {
+	advice := unix.FADV_NORMAL
+	if !on {
+		advice = unix.FADV_RANDOM
+	}
+	_ = unix.Fadvise(int(fd), 0, 0, advice)
 }
 
 func writeBack(fd uintptr) {

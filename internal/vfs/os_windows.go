@@ -48,6 +48,12 @@ func dropCache(uintptr, int64, int64) {}
 
 func writeBack(uintptr) {}
 
+func absentOf(uintptr, int64, int64) int64 { return 0 }
+
+func load(uintptr, int64, int64) {}
+
+func readAhead(uintptr, bool) {}
+
 // syncDir does nothing: NTFS journals names itself, and a directory handle
 // cannot be flushed without administrator's rights.
 func syncDir(string) error { return nil }

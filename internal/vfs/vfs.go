@@ -69,6 +69,14 @@ type File interface {
 	Preallocate(off, n int64) error
 	// DropCache advises the kernel that [off, off+n) will not be read soon.
 	DropCache(off, n int64)
+	// Absent tells how many bytes of [off, off+n) are not in memory; 0 also
+	// where the system cannot say.
+	Absent(off, n int64) int64
+	// Load brings [off, off+n) into memory. Best effort.
+	Load(off, n int64)
+	// ReadAhead says whether the system is to read ahead of sequential reads, as
+	// it does at first. Best effort.
+	ReadAhead(on bool)
 	// WriteBack asks the system to begin writing what is dirty, and does not
 	// wait: the next sync, of whatever file, then finds its blocks allocated, and
 	// one commit of the file system's journal serves several files. Best effort.

@@ -202,7 +202,13 @@ public class Client {
         }
     }
 
-    static void step(String s, boolean ok) {
+    /** A change is there at once on the broker that answered, and soon on the others. */
+    static void step(String s, Callable<Boolean> holds) throws Exception {
+        boolean ok = false;
+        for (long until = System.currentTimeMillis() + 20_000; !ok && System.currentTimeMillis() < until; ) {
+            try { ok = holds.call(); } catch (ExecutionException | NullPointerException e) { System.err.println(s + ": " + e); }
+            if (!ok) Thread.sleep(50);
+        }
         out("{\"step\":\"" + s + "\",\"ok\":" + ok + "}");
         if (!ok) System.exit(3);
     }
@@ -212,44 +218,46 @@ public class Client {
         try (Admin ad = Admin.create(base())) {
             NewTopic nt = new NewTopic(topic, 3, (short) -1).configs(Map.of("retention.ms", "3600000"));
             ad.createTopics(List.of(nt)).all().get();
-            step("create", ad.listTopics().names().get().contains(topic));
-            step("describe", ad.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size() == 3);
+            step("create", () -> ad.listTopics().names().get().contains(topic));
+            step("describe", () -> ad.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size() == 3);
             ConfigResource res = new ConfigResource(ConfigResource.Type.TOPIC, topic);
-            step("config", ad.describeConfigs(List.of(res)).all().get().get(res).get("retention.ms").value().equals("3600000"));
+            step("config", () -> ad.describeConfigs(List.of(res)).all().get().get(res).get("retention.ms").value().equals("3600000"));
             ad.incrementalAlterConfigs(Map.of(res, List.of(
                 new AlterConfigOp(new ConfigEntry("cleanup.policy", "compact"), AlterConfigOp.OpType.APPEND),
                 new AlterConfigOp(new ConfigEntry("retention.ms", ""), AlterConfigOp.OpType.DELETE)))).all().get();
-            Config c = ad.describeConfigs(List.of(res)).all().get().get(res);
-            step("alter", c.get("cleanup.policy").value().equals("delete,compact") && c.get("retention.ms").value().equals("604800000"));
+            step("alter", () -> {
+                Config c = ad.describeConfigs(List.of(res)).all().get().get(res);
+                return c.get("cleanup.policy").value().equals("delete,compact") && c.get("retention.ms").value().equals("604800000");
+            });
             ad.incrementalAlterConfigs(Map.of(res, List.of(
                 new AlterConfigOp(new ConfigEntry("cleanup.policy", "compact"), AlterConfigOp.OpType.SUBTRACT)))).all().get();
             ad.createPartitions(Map.of(topic, NewPartitions.increaseTo(5))).all().get();
-            step("partitions", ad.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size() == 5);
-            try { ad.createTopics(List.of(nt)).all().get(); step("exists", false); }
-            catch (ExecutionException e) { step("exists", e.getCause() instanceof org.apache.kafka.common.errors.TopicExistsException); }
+            step("partitions", () -> ad.describeTopics(List.of(topic)).allTopicNames().get().get(topic).partitions().size() == 5);
+            try { ad.createTopics(List.of(nt)).all().get(); step("exists", () -> false); }
+            catch (ExecutionException e) { step("exists", () -> e.getCause() instanceof org.apache.kafka.common.errors.TopicExistsException); }
             try (KafkaProducer<byte[], byte[]> prod = new KafkaProducer<>(base(), new ByteArraySerializer(), new ByteArraySerializer())) {
                 for (int i = 0; i < 10; i++) prod.send(new ProducerRecord<>(topic, 0, null, payload(i, 50))).get();
             }
             TopicPartition tp = new TopicPartition(topic, 0);
-            step("end", ad.listOffsets(Map.of(tp, OffsetSpec.latest())).all().get().get(tp).offset() == 10);
-            step("max-timestamp", ad.listOffsets(Map.of(tp, OffsetSpec.maxTimestamp())).all().get().get(tp).offset() >= 0);
-            step("delete-records", ad.deleteRecords(Map.of(tp, RecordsToDelete.beforeOffset(4))).all().get() == null);
-            step("start", ad.listOffsets(Map.of(tp, OffsetSpec.earliest())).all().get().get(tp).offset() == 4);
+            step("end", () -> ad.listOffsets(Map.of(tp, OffsetSpec.latest())).all().get().get(tp).offset() == 10);
+            step("max-timestamp", () -> ad.listOffsets(Map.of(tp, OffsetSpec.maxTimestamp())).all().get().get(tp).offset() >= 0);
+            step("delete-records", () -> ad.deleteRecords(Map.of(tp, RecordsToDelete.beforeOffset(4))).all().get() == null);
+            step("start", () -> ad.listOffsets(Map.of(tp, OffsetSpec.earliest())).all().get().get(tp).offset() == 4);
             ad.alterConsumerGroupOffsets(group, Map.of(tp, new OffsetAndMetadata(7))).all().get();
-            step("commit", ad.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().get(tp).offset() == 7);
-            step("groups", ad.listGroups().all().get().stream().anyMatch(g -> g.groupId().equals(group)));
+            step("commit", () -> ad.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().get(tp).offset() == 7);
+            step("groups", () -> ad.listGroups().all().get().stream().anyMatch(g -> g.groupId().equals(group)));
             ad.deleteConsumerGroupOffsets(group, Set.of(tp)).all().get();
-            step("offset-delete", ad.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().get(tp) == null);
+            step("offset-delete", () -> ad.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().get(tp) == null);
             ad.alterConsumerGroupOffsets(group, Map.of(tp, new OffsetAndMetadata(7))).all().get();
             ad.deleteConsumerGroups(List.of(group)).all().get();
-            step("group-delete", ad.listGroups().all().get().stream().noneMatch(g -> g.groupId().equals(group)));
-            step("cluster", ad.describeCluster().nodes().get().size() >= 1);
-            step("features", ad.describeFeatures().featureMetadata().get() != null);
-            step("log-dirs", !ad.describeLogDirs(List.of(ad.describeCluster().nodes().get().iterator().next().id())).allDescriptions().get().isEmpty());
-            step("quorum", ad.describeMetadataQuorum().quorumInfo().get().leaderId() >= 0);
-            step("producers", ad.describeProducers(List.of(tp)).all().get().containsKey(tp));
+            step("group-delete", () -> ad.listGroups().all().get().stream().noneMatch(g -> g.groupId().equals(group)));
+            step("cluster", () -> ad.describeCluster().nodes().get().size() >= 1);
+            step("features", () -> ad.describeFeatures().featureMetadata().get() != null);
+            step("log-dirs", () -> !ad.describeLogDirs(List.of(ad.describeCluster().nodes().get().iterator().next().id())).allDescriptions().get().isEmpty());
+            step("quorum", () -> ad.describeMetadataQuorum().quorumInfo().get().leaderId() >= 0);
+            step("producers", () -> ad.describeProducers(List.of(tp)).all().get().containsKey(tp));
             ad.deleteTopics(List.of(topic)).all().get();
-            step("delete", !ad.listTopics().names().get().contains(topic));
+            step("delete", () -> !ad.listTopics().names().get().contains(topic));
         }
         out("{\"done\":true}");
     }

@@ -150,42 +150,42 @@ def admin():
     topic, grp = A["topic"], A["group"]
     ad = AdminClient(BASE)
     done(ad.create_topics([NewTopic(topic, 3, -1, config={"retention.ms": "3600000"})]))
-    step("create", topic in ad.list_topics(timeout=10).topics)
-    step("describe", len(ad.list_topics(topic, timeout=10).topics[topic].partitions) == 3)
+    step("create", lambda: topic in ad.list_topics(timeout=10).topics)
+    step("describe", lambda: len(ad.list_topics(topic, timeout=10).topics[topic].partitions) == 3)
     res = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    step("config", done(ad.describe_configs([res]))[0]["retention.ms"].value == "3600000")
+    step("config", lambda: done(ad.describe_configs([res]))[0]["retention.ms"].value == "3600000")
     done(ad.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[
         ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.APPEND),
         ConfigEntry("retention.ms", None, incremental_operation=AlterConfigOpType.DELETE)])]))
     c = done(ad.describe_configs([res]))[0]
-    step("alter", c["cleanup.policy"].value == "delete,compact" and c["retention.ms"].value == "604800000")
+    step("alter", lambda: c["cleanup.policy"].value == "delete,compact" and c["retention.ms"].value == "604800000")
     done(ad.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[
         ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SUBTRACT)])]))
     done(ad.create_partitions([NewPartitions(topic, 5)]))
-    step("partitions", len(ad.list_topics(topic, timeout=10).topics[topic].partitions) == 5)
+    step("partitions", lambda: len(ad.list_topics(topic, timeout=10).topics[topic].partitions) == 5)
     try:
         done(ad.create_topics([NewTopic(topic, 3, -1)]))
         step("exists", False)
     except KafkaException as e:
-        step("exists", e.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS)
+        step("exists", lambda: e.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS)
     p = Producer({**BASE, "linger.ms": 0})
     for i in range(10):
         p.produce(topic, payload(i, 50), partition=0)
     p.flush()
     tp = TopicPartition(topic, 0)
-    step("end", done(ad.list_offsets({tp: OffsetSpec.latest()}))[0].offset == 10)
-    step("delete-records", done(ad.delete_records([TopicPartition(topic, 0, 4)])) is not None)
-    step("start", done(ad.list_offsets({tp: OffsetSpec.earliest()}))[0].offset == 4)
+    step("end", lambda: done(ad.list_offsets({tp: OffsetSpec.latest()}))[0].offset == 10)
+    step("delete-records", lambda: done(ad.delete_records([TopicPartition(topic, 0, 4)])) is not None)
+    step("start", lambda: done(ad.list_offsets({tp: OffsetSpec.earliest()}))[0].offset == 4)
     done(ad.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(grp, [TopicPartition(topic, 0, 7)])]))
     got = done(ad.list_consumer_group_offsets([ConsumerGroupTopicPartitions(grp, [tp])]))[0]
-    step("commit", got.topic_partitions[0].offset == 7)
-    step("groups", any(g.group_id == grp for g in ad.list_consumer_groups().result().valid))
-    step("group-describe", done(ad.describe_consumer_groups([grp]))[0].group_id == grp)
+    step("commit", lambda: got.topic_partitions[0].offset == 7)
+    step("groups", lambda: any(g.group_id == grp for g in ad.list_consumer_groups().result().valid))
+    step("group-describe", lambda: done(ad.describe_consumer_groups([grp]))[0].group_id == grp)
     done(ad.delete_consumer_groups([grp]))
-    step("group-delete", all(g.group_id != grp for g in ad.list_consumer_groups().result().valid))
-    step("cluster", len(ad.describe_cluster().result().nodes) >= 1)
+    step("group-delete", lambda: all(g.group_id != grp for g in ad.list_consumer_groups().result().valid))
+    step("cluster", lambda: len(ad.describe_cluster().result().nodes) >= 1)
     done(ad.delete_topics([topic]))
-    step("delete", topic not in ad.list_topics(timeout=10).topics)
+    step("delete", lambda: topic not in ad.list_topics(timeout=10).topics)
     out(done=True)
 
 

@@ -92,11 +92,11 @@ def admin():
     topic, grp = A["topic"], A["group"]
     ad = KafkaAdminClient(**BASE)
     ad.create_topics([NewTopic(topic, 3, -1, topic_configs={"retention.ms": "3600000"})])
-    step("create", topic in ad.list_topics())
-    step("describe", len(ad.describe_topics([topic])[0]["partitions"]) == 3)
-    step("config", "3600000" in str(ad.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])))
+    step("create", lambda: topic in ad.list_topics())
+    step("describe", lambda: len(ad.describe_topics([topic])[0]["partitions"]) == 3)
+    step("config", lambda: "3600000" in str(ad.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])))
     ad.create_partitions({topic: NewPartitions(5)})
-    step("partitions", len(ad.describe_topics([topic])[0]["partitions"]) == 5)
+    step("partitions", lambda: len(ad.describe_topics([topic])[0]["partitions"]) == 5)
     try:
         ad.create_topics([NewTopic(topic, 3, -1)])
         step("exists", False)
@@ -110,19 +110,19 @@ def admin():
     tp = TopicPartition(topic, 0)
     ad.delete_records({tp: 4})
     c = KafkaConsumer(**BASE, group_id=grp, enable_auto_commit=False)
-    step("offsets", c.beginning_offsets([tp])[tp] == 4 and c.end_offsets([tp])[tp] == 10)
+    step("offsets", lambda: c.beginning_offsets([tp])[tp] == 4 and c.end_offsets([tp])[tp] == 10)
     c.assign([tp])
     c.seek(tp, 7)
     c.commit()
-    step("commit", c.committed(tp) == 7)
+    step("commit", lambda: c.committed(tp) == 7)
     c.close()
-    step("groups", grp in str(ad.list_groups() if hasattr(ad, "list_groups") else ad.list_consumer_groups()))
+    step("groups", lambda: grp in str(ad.list_groups() if hasattr(ad, "list_groups") else ad.list_consumer_groups()))
     (ad.delete_groups if hasattr(ad, "delete_groups") else ad.delete_consumer_groups)([grp])
     ad.delete_topics([topic])
     until = time.time() + 10
     while topic in ad.list_topics() and time.time() < until:
         time.sleep(0.1)
-    step("delete", topic not in ad.list_topics())
+    step("delete", lambda: topic not in ad.list_topics())
     out(done=True)
 
 

@@ -109,6 +109,13 @@ type lane struct {
 	node    int32
 	queue   []item
 	running int
+	flights map[*flight]struct{}
+}
+
+// flight is a request that waits for its answer.
+type flight struct {
+	items  []item
+	cancel context.CancelFunc
 }
 
 // New makes a loop that has nothing to do yet.
@@ -148,10 +155,31 @@ func (l *Loop) Forget(partition, before int32) {
 	}
 }
 
-// Wake looks again at what waits: leaders may have changed.
+// Wake looks again at what waits: leaders may have changed. It does not wait
+// any more for the answer of a node that does not lead a partition now: one that
+// lost its power never gives it.
+//
+// Differs from Kafka: it waits for request.timeout.ms before it asks the new
+// leader.
 func (l *Loop) Wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var queued []item
+	for _, ln := range l.lanes {
+		queued = append(queued, ln.queue...)
+		ln.queue = nil
+		for f := range ln.flights {
+			if slices.ContainsFunc(f.items, func(it item) bool {
+				node, exists := l.cfg.Leader(it.to)
+				return !exists || node != ln.node
+			}) {
+				f.cancel()
+			}
+		}
+	}
+	for _, it := range queued {
+		l.routeLocked(it)
+	}
 	l.wakeLocked(func(item) bool { return true })
 }
 
@@ -187,7 +215,7 @@ func (l *Loop) routeLocked(it item) {
 	default:
 		ln := l.lanes[node]
 		if ln == nil {
-			ln = &lane{node: node}
+			ln = &lane{node: node, flights: map[*flight]struct{}{}}
 			l.lanes[node] = ln
 		}
 		ln.queue = append(ln.queue, it)
@@ -208,10 +236,17 @@ func (l *Loop) run(ln *lane) {
 			l.mu.Unlock()
 			return
 		}
-		l.mu.Unlock()
 		req, first := request(items)
-		resp, err := l.cfg.Send(l.ctx, ln.node, req)
-		l.settle(items, first, resp, err)
+		ctx, cancel := context.WithCancel(l.ctx)
+		f := &flight{items, cancel}
+		ln.flights[f] = struct{}{}
+		l.mu.Unlock()
+		resp, err := l.cfg.Send(ctx, ln.node, req)
+		cancel()
+		l.mu.Lock()
+		delete(ln.flights, f)
+		l.settleLocked(items, first, resp, err)
+		l.mu.Unlock()
 	}
 }
 
@@ -256,11 +291,9 @@ func request(items []item) (req *kmsg.WriteTxnMarkersRequest, first []int) {
 	return req, append(first, len(items))
 }
 
-// settle takes in how a request came out. An item that the answer does not name
-// is sent again: a second marker does no harm.
-func (l *Loop) settle(items []item, first []int, resp *kmsg.WriteTxnMarkersResponse, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// settleLocked takes in how a request came out. An item that the answer does not
+// name is sent again: a second marker does no harm.
+func (l *Loop) settleLocked(items []item, first []int, resp *kmsg.WriteTxnMarkersResponse, err error) {
 	for i := range first[1:] {
 		part := items[first[i]:first[i+1]]
 		codes := map[txn.Partition]int16{}

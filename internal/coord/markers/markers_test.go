@@ -27,6 +27,7 @@ type world struct {
 	leaders map[txn.Partition]int32 // -1: none; absent: no such partition
 	answers map[txn.Partition][]int16
 	broken  map[int32]error
+	silent  map[int32]bool // no answer ever comes
 	hold    time.Duration
 	sent    []string
 	most    int // markers in one request
@@ -69,8 +70,14 @@ func (w *world) send(ctx context.Context, node int32, req *kmsg.WriteTxnMarkersR
 	w.peak = max(w.peak, w.flying)
 	w.mu.Unlock()
 	defer func() { w.mu.Lock(); w.flying--; w.mu.Unlock() }()
+	w.mu.Lock()
+	hold := w.hold
+	if w.silent[node] {
+		hold = 24 * time.Hour
+	}
+	w.mu.Unlock()
 	select {
-	case <-time.After(w.hold):
+	case <-time.After(hold):
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -170,6 +177,28 @@ func TestMarkersAreSentUntilTheyAreThere(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.want(t, "sent", &w.sent, "3:a-0 pid 0/0 epoch 1 v0 false")
 		w.want(t, "done", &w.done, "x of 0")
+	})
+}
+
+// A node that lost its power answers nothing. What is on its way there, and what
+// waits for that, goes to the new leaders as soon as there are any.
+func TestMarkersDoNotWaitForTheDead(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world, l *Loop) {
+		w.silent = map[int32]bool{1: true}
+		for i := range int32(2 * maxInFlight) {
+			w.leaders[at("a", i)] = 1
+			l.Order(0, 1, txn.Order{ID: fmt.Sprint(i), Partitions: []txn.Partition{at("a", i)}})
+			synctest.Wait()
+		}
+		w.mu.Lock()
+		for i := range int32(2 * maxInFlight) {
+			w.leaders[at("a", i)] = 2
+		}
+		w.mu.Unlock()
+		l.Wake()
+		time.Sleep(firstPause)
+		synctest.Wait()
+		w.want(t, "done", &w.done, "0 of 0", "1 of 0", "2 of 0", "3 of 0", "4 of 0", "5 of 0", "6 of 0", "7 of 0")
 	})
 }
 

@@ -53,8 +53,8 @@ func newPlacer(img *meta.Image, random Random) *placer {
 		all = all && (!b.Active() || Draining(img, b.ID))
 	}
 	for b := range img.Brokers() {
-		if b.Stopping || cordoned(b) {
-			continue // it would leave the ISR at once, or takes nothing new
+		if cordoned(b) {
+			continue // it takes nothing new
 		}
 		if !all && Draining(img, b.ID) {
 			p.drained = append(p.drained, b.ID)
@@ -68,7 +68,10 @@ func newPlacer(img *meta.Image, random Random) *placer {
 			p.racks = append(p.racks, r)
 		}
 		p.all++
-		if b.Fenced {
+		// Differs from Kafka: a broker that is stopping counts as if it were gone
+		// already, where Kafka refuses a topic that needs all brokers, and clients
+		// do not try again, in the moments that it takes to stop.
+		if !b.Active() {
 			r.fenced.ids = append(r.fenced.ids, b.ID)
 		} else {
 			r.active.ids = append(r.active.ids, b.ID)

@@ -271,6 +271,27 @@ func TestPlacement(t *testing.T) {
 	}
 }
 
+// TestPlacementWhileOneStops: a broker that is about to stop holds replicas, as
+// one that is fenced does, but leads nothing and is in no ISR.
+func TestPlacementWhileOneStops(t *testing.T) {
+	t.Parallel()
+	img := meta.Empty()
+	for i := range int32(3) {
+		img = with(t, img, meta.BrokerRecord{Broker: meta.Broker{ID: i, Stopping: i == 1}})
+	}
+	p := newPlacer(img, new(counter))
+	if err := p.check(3); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		made := newPartition(img, p.place(3))
+		isr := slices.Sorted(slices.Values(made.ISR))
+		if len(made.Replicas) != 3 || made.Leader == 1 || !slices.Equal(isr, []int32{0, 2}) {
+			t.Fatalf("%+v", made)
+		}
+	}
+}
+
 func TestDeleteTopics(t *testing.T) {
 	t.Parallel()
 	img := cluster(t, 2)

@@ -105,6 +105,18 @@ const (
 	raftEpoch     = "kafka_server_raftmetrics_current_epoch"
 	raftHW        = "kafka_server_raftmetrics_high_watermark"
 	raftLogEnd    = "kafka_server_raftmetrics_log_end_offset"
+	raftLogEpoch  = "kafka_server_raftmetrics_log_end_epoch"
+	raftVoters    = "kafka_server_raftmetrics_number_of_voters"
+	raftObservers = "kafka_server_raftmetrics_number_of_observers"
+	raftUnknown   = "kafka_server_raftmetrics_number_unknown_voter_connections"
+	raftChanging  = "kafka_server_raftmetrics_uncommitted_voter_change"
+	raftCommitAvg = "kafka_server_raftmetrics_commit_latency_avg"
+	raftCommitMax = "kafka_server_raftmetrics_commit_latency_max"
+	raftElectAvg  = "kafka_server_raftmetrics_election_latency_avg"
+	raftElectMax  = "kafka_server_raftmetrics_election_latency_max"
+	raftAppended  = "kafka_server_raftmetrics_append_records_rate"
+	raftFetched   = "kafka_server_raftmetrics_fetch_records_rate"
+	raftIdle      = "kafka_server_raftmetrics_poll_idle_ratio_avg"
 	lastApplied   = "kafka_server_brokermetadatametrics_last_applied_record_offset"
 	groupCount    = "kafka_coordinator_group_groupmetadatamanager_numgroups"
 	offsetCount   = "kafka_coordinator_group_groupmetadatamanager_numoffsets"
@@ -231,6 +243,18 @@ var catalogue = []row{
 	{raftEpoch, gauge, nil, "Epoch (term) of the metadata quorum.", "kafka.server:type=raft-metrics"},
 	{raftHW, gauge, nil, "Committed end of the metadata log.", "kafka.server:type=raft-metrics"},
 	{raftLogEnd, gauge, nil, "End of the metadata log.", "kafka.server:type=raft-metrics"},
+	{raftLogEpoch, gauge, nil, "Epoch (term) of the last record of the metadata log.", "kafka.server:type=raft-metrics"},
+	{raftVoters, gauge, nil, "Controllers that vote.", "kafka.server:type=raft-metrics"},
+	{raftObservers, gauge, nil, "Nodes that follow the metadata without a vote; told by the leader.", "kafka.server:type=raft-metrics"},
+	{raftUnknown, gauge, nil, "Voters whose address is not known.", "kafka.server:type=raft-metrics"},
+	{raftChanging, gauge, nil, "1 while a change of voters is not committed; told by the leader.", "kafka.server:type=raft-metrics"},
+	{raftCommitAvg, gauge, nil, "Milliseconds from a change of the metadata to its commit, the mean of the last minute; NaN when there was none. Told by the leader.", "kafka.server:type=raft-metrics"},
+	{raftCommitMax, gauge, nil, "The longest of them.", "kafka.server:type=raft-metrics"},
+	{raftElectAvg, gauge, nil, "Milliseconds without a known leader until there was one, the mean of the last minute; NaN when there was always one.", "kafka.server:type=raft-metrics"},
+	{raftElectMax, gauge, nil, "The longest of them.", "kafka.server:type=raft-metrics"},
+	{raftAppended, gauge, nil, "Records of the metadata log that this node appended as the leader, a second.", "kafka.server:type=raft-metrics"},
+	{raftFetched, gauge, nil, "Records of the metadata log that this node took from a leader, a second.", "kafka.server:type=raft-metrics"},
+	{raftIdle, gauge, nil, "Share of time in which the loop of the metadata log had nothing to do.", "kafka.server:type=raft-metrics"},
 	{lastApplied, gauge, nil, "Version of the metadata that this broker works with.", "kafka.server:type=broker-metadata-metrics"},
 
 	{groupCount, gauge, nil, "Groups that this broker coordinates.", "kafka.coordinator.group:type=GroupMetadataManager,name=NumGroups"},

@@ -321,6 +321,21 @@ func (c *collection) quorum() {
 	c.send(raftEpoch, float64(q.Epoch))
 	c.send(raftHW, float64(q.HighWatermark))
 	c.send(raftLogEnd, float64(q.LogEnd))
+	c.send(raftLogEpoch, float64(q.LogEndEpoch))
+	c.send(raftVoters, float64(q.Voters))
+	c.send(raftUnknown, float64(q.Unknown))
+	m := q.Measures
+	if q.State == "leader" {
+		c.send(raftObservers, float64(q.Observers))
+		c.flag(raftChanging, q.Changing)
+	}
+	c.send(raftCommitAvg, m.CommitAvg)
+	c.send(raftCommitMax, m.CommitMax)
+	c.send(raftElectAvg, m.ElectionAvg)
+	c.send(raftElectMax, m.ElectionMax)
+	c.send(raftAppended, m.Appended)
+	c.send(raftFetched, m.Fetched)
+	c.send(raftIdle, m.Idle)
 }
 
 // groupsPatience bounds how long a scrape waits for the coordinators.

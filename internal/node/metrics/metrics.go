@@ -80,6 +80,19 @@ type Quorum struct {
 	HighWatermark int64
 	LogEnd        int64
 	Applied       int64
+
+	LogEndEpoch       int64
+	Voters, Observers int
+	Unknown           int  // voters whose address is not known
+	Changing          bool // a change of voters is not committed
+	Measures          RaftMeasures
+}
+
+// RaftMeasures are quorum.Measures.
+type RaftMeasures struct {
+	CommitAvg, CommitMax, ElectionAvg, ElectionMax float64 // ms
+	Appended, Fetched                              float64 // records a second
+	Idle                                           float64 // share of time
 }
 
 // maxTopics bounds the topics with counters of their own.

@@ -71,7 +71,7 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 			return []Group{{ID: "g", State: "Stable", Members: 2, Offsets: []GroupOffset{{"t", 0, 100}, {"t", 1, 7}}}}
 		},
 		Quorum: func() Quorum {
-			return Quorum{State: "leader", Leader: 1, Vote: 1, Epoch: 4, HighWatermark: 9, LogEnd: 10}
+			return Quorum{State: "leader", Leader: 1, Vote: 1, Epoch: 4, HighWatermark: 9, LogEnd: 10, Voters: 3, Changing: true, Measures: RaftMeasures{CommitAvg: 2.5, Idle: 0.75}}
 		},
 		Sessions:       func() (int, int, int64) { return 1, 2, 3 },
 		BufferedBytes:  func() int64 { return 7 },
@@ -143,6 +143,10 @@ func TestNamesAndValues(t *testing.T) {
 		`kafka_cluster_partition_atminisr{partition="0",topic="t"} 1`,
 		`kafka_server_raftmetrics_current_state{current_state="leader"} 1`,
 		"kafka_server_raftmetrics_current_epoch 4",
+		"kafka_server_raftmetrics_number_of_voters 3",
+		"kafka_server_raftmetrics_uncommitted_voter_change 1",
+		"kafka_server_raftmetrics_commit_latency_avg 2.5",
+		"kafka_server_raftmetrics_poll_idle_ratio_avg 0.75",
 		"kafka_coordinator_group_groupmetadatamanager_numgroups 1",
 		"kafka_coordinator_group_groupmetadatamanager_numgroupsstable 1",
 		"kafka_brokers 1",

@@ -20,11 +20,11 @@ type Greeting struct {
 	// Incarnation is of the process: two that name one directory have copies of
 	// a disk.
 	Incarnation meta.UUID
-	Cluster   string // "": of none yet
-	Founded   bool
-	Voters    []quorum.Voter // that founded the cluster
-	Members   []quorum.Voter // that vote now, as far as this node knows
-	Refusal   string         // in an answer: why these two cannot be of one cluster
+	Cluster     string // "": of none yet
+	Founded     bool
+	Voters      []quorum.Voter // that founded the cluster
+	Members     []quorum.Voter // that vote now, as far as this node knows
+	Refusal     string         // in an answer: why these two cannot be of one cluster
 }
 
 var errGreeting = errors.New("founding: malformed greeting")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gregor/internal/vfs"
@@ -44,6 +45,15 @@ type Handle struct {
 	gone  bool // no longer in open; close at the last release
 	used  time.Time
 	elem  *list.Element
+	// noAhead: the system was told not to read ahead.
+	noAhead atomic.Bool
+}
+
+// ReadAhead says whether the system is to read ahead, as it does at first.
+func (h *Handle) ReadAhead(on bool) {
+	if h.noAhead.CompareAndSwap(on, !on) {
+		h.File.ReadAhead(on)
+	}
 }
 
 // Acquire opens path or finds it open.

@@ -52,6 +52,19 @@ func (s *Segment) Locate(offset int64) (pos, base int64, err error) {
 	return pos, base, err
 }
 
+// Near is where the batch that holds offset lies, or somewhat before it, as far
+// as the index tells.
+func (s *Segment) Near(offset int64) (pos int64, ok bool) {
+	if pos, ok := s.marked(offset); ok {
+		return pos, true
+	}
+	e, _, bad, err := s.entryFor(func(x *index.Offset) (index.Entry, bool) { return x.Lookup(offset) },
+		func(h vfs.File, size int64) (index.Entry, bool, error) {
+			return index.LookupFile(h, size, s.base, offset)
+		})
+	return e.Position, err == nil && bad == ""
+}
+
 // repairing runs op. When op finds an index, a frame or a checksum wrong, the
 // whole segment is read to learn which, and op runs again.
 func (s *Segment) repairing(offset int64, op func() (pos int64, bad string, err error)) error {

@@ -5,12 +5,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	. "gregor/interop/goclients/verbs"
@@ -29,8 +31,17 @@ func client(a Args, opts ...kgo.Opt) *kgo.Client {
 // create makes a topic, for the suite itself: half of the libraries do not ask
 // for automatic creation.
 func create(a Args) {
-	_, err := kadm.NewClient(client(a)).CreateTopic(context.Background(), int32(a.Num("partitions", 1)), -1, nil, a["topic"])
-	Must(err)
+	ad := kadm.NewClient(client(a))
+	for late := time.Now().Add(a.Timeout()); ; {
+		// The library does not try again when a controller went in the middle.
+		_, err := ad.CreateTopic(context.Background(), int32(a.Num("partitions", 1)), -1, nil, a["topic"])
+		if err == nil || errors.Is(err, kerr.TopicAlreadyExists) {
+			return
+		}
+		if !kerr.IsRetriable(err) || time.Now().After(late) {
+			Must(err)
+		}
+	}
 }
 
 func produce(a Args) {
@@ -183,8 +194,7 @@ func admin(a Args) {
 		Must(err)
 		return len(ts[topic].Partitions)
 	}
-	step := Step
-	step("create", count() == 3)
+	Eventually("create", func() bool { return count() == 3 })
 	value := func(name string) string {
 		rs, err := ad.DescribeTopicConfigs(ctx, topic)
 		Must(err)
@@ -195,19 +205,21 @@ func admin(a Args) {
 		}
 		return ""
 	}
-	step("config", value("retention.ms") == hour)
+	Eventually("config", func() bool { return value("retention.ms") == hour })
 	compact := "compact"
 	_, err = ad.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.AppendConfig, Name: "cleanup.policy", Value: &compact},
 		{Op: kadm.DeleteConfig, Name: "retention.ms"}}, topic)
 	Must(err)
-	step("alter", value("cleanup.policy") == "delete,compact" && value("retention.ms") == "604800000")
+	Eventually("alter", func() bool {
+		return value("cleanup.policy") == "delete,compact" && value("retention.ms") == "604800000"
+	})
 	_, err = ad.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SubtractConfig, Name: "cleanup.policy", Value: &compact}}, topic)
 	Must(err)
 	_, err = ad.UpdatePartitions(ctx, 5, topic)
 	Must(err)
-	step("partitions", count() == 5)
+	Eventually("partitions", func() bool { return count() == 5 })
 	_, err = ad.CreateTopic(ctx, 3, -1, nil, topic)
-	step("exists", err != nil)
+	Step("exists", err != nil)
 	for i := range 10 {
 		Must(c.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: Payload(i, 50)}).FirstErr())
 	}
@@ -219,20 +231,20 @@ func admin(a Args) {
 	Must(err)
 	ends, err := ad.ListEndOffsets(ctx, topic)
 	Must(err)
-	step("offsets", starts[topic][0].Offset == 4 && ends[topic][0].Offset == 10)
+	Step("offsets", starts[topic][0].Offset == 4 && ends[topic][0].Offset == 10)
 	var commit kadm.Offsets
 	commit.AddOffset(topic, 0, 7, -1)
 	Must(ad.CommitAllOffsets(ctx, grp, commit))
 	got, err := ad.FetchOffsets(ctx, grp)
 	Must(err)
-	step("commit", got[topic][0].At == 7)
+	Step("commit", got[topic][0].At == 7)
 	lag, err := ad.Lag(ctx, grp)
 	Must(err)
-	step("lag", lag[grp].Lag.Total() == 3)
+	Step("lag", lag[grp].Lag.Total() == 3)
 	listed, err := ad.ListGroups(ctx)
 	Must(err)
 	_, there := listed[grp]
-	step("groups", there)
+	Step("groups", there)
 	var od kadm.TopicsSet
 	od.Add(topic, 0)
 	dr, err := ad.DeleteOffsets(ctx, grp, od)
@@ -240,17 +252,17 @@ func admin(a Args) {
 	Must(dr.Error())
 	got, err = ad.FetchOffsets(ctx, grp)
 	Must(err)
-	step("offset-delete", len(got[topic]) == 0)
+	Step("offset-delete", len(got[topic]) == 0)
 	md, err := ad.BrokerMetadata(ctx)
 	Must(err)
-	step("cluster", len(md.Brokers) >= 1)
+	Step("cluster", len(md.Brokers) >= 1)
 	dirs, err := ad.DescribeAllLogDirs(ctx, nil)
 	Must(err)
-	step("log-dirs", len(dirs) >= 1)
+	Step("log-dirs", len(dirs) >= 1)
 	_, err = ad.DeleteTopics(ctx, topic)
 	Must(err)
 	for until := time.Now().Add(10 * time.Second); count() > 0 && time.Now().Before(until); {
 		time.Sleep(50 * time.Millisecond) // the deletion reaches brokers' metadata a little later
 	}
-	step("delete", count() == 0)
+	Eventually("delete", func() bool { return count() == 0 })
 }

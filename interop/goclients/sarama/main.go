@@ -183,19 +183,19 @@ func admin(a Args) {
 		Must(err)
 		return len(ts[0].Partitions)
 	}
-	Step("create", count() == 3)
+	Eventually("create", func() bool { return count() == 3 })
 	value := func() string {
 		es, err := ad.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{"retention.ms"}})
 		Must(err)
 		return es[0].Value
 	}
-	Step("config", value() == hour)
+	Eventually("config", func() bool { return value() == hour })
 	two := "7200000"
 	Must(ad.IncrementalAlterConfig(sarama.TopicResource, topic, map[string]sarama.IncrementalAlterConfigsEntry{
 		"retention.ms": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &two}}, false))
-	Step("alter", value() == two)
+	Eventually("alter", func() bool { return value() == two })
 	Must(ad.CreatePartitions(topic, 5, nil, false))
-	Step("partitions", count() == 5)
+	Eventually("partitions", func() bool { return count() == 5 })
 	err = ad.CreateTopic(topic, &sarama.TopicDetail{NumPartitions: 3, ReplicationFactor: -1}, false)
 	Step("exists", errors.Is(err, sarama.ErrTopicAlreadyExists))
 	c := config()

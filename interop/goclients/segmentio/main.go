@@ -61,9 +61,16 @@ func partitions(a Args) []kafka.Partition {
 	c, err := ask(a, kafka.Dial)
 	Must(err)
 	defer func() { _ = c.Close() }()
-	ps, err := c.ReadPartitions(a["topic"])
-	Must(err)
-	return ps
+	for late := time.Now().Add(a.Timeout()); ; time.Sleep(50 * time.Millisecond) {
+		// A broker that has not heard of the topic yet is asked again.
+		ps, err := c.ReadPartitions(a["topic"])
+		if err == nil {
+			return ps
+		}
+		if !errors.Is(err, kafka.UnknownTopicOrPartition) && !errors.Is(err, kafka.LeaderNotAvailable) || time.Now().After(late) {
+			Must(err)
+		}
+	}
 }
 
 func consume(a Args) {
@@ -155,7 +162,7 @@ func admin(a Args) {
 		ConfigEntries: []kafka.ConfigEntry{{ConfigName: "retention.ms", ConfigValue: "3600000"}}}}})
 	Must(err)
 	Must(cr.Errors[topic])
-	Step("create", len(partitions(a)) == 3)
+	Eventually("create", func() bool { return len(partitions(a)) == 3 })
 	dc, err := c.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{
 		{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, ConfigNames: []string{"retention.ms"}}}})
 	Must(err)
@@ -163,7 +170,7 @@ func admin(a Args) {
 	cp, err := c.CreatePartitions(ctx, &kafka.CreatePartitionsRequest{Topics: []kafka.TopicPartitionsConfig{{Name: topic, Count: 5}}})
 	Must(err)
 	Must(cp.Errors[topic])
-	Step("partitions", len(partitions(a)) == 5)
+	Eventually("partitions", func() bool { return len(partitions(a)) == 5 })
 	cr, err = c.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 3, ReplicationFactor: -1}}})
 	Must(err)
 	Step("exists", errors.Is(cr.Errors[topic], kafka.TopicAlreadyExists))

@@ -80,6 +80,16 @@ func Must(err error) {
 	}
 }
 
+// Eventually reports a step of admin once it holds: a change is there at once
+// on the broker that answered, and soon on the others.
+func Eventually(name string, holds func() bool) {
+	ok := holds()
+	for late := time.Now().Add(20 * time.Second); !ok && time.Now().Before(late); ok = holds() {
+		time.Sleep(50 * time.Millisecond)
+	}
+	Step(name, ok)
+}
+
 // Step reports a step of admin and ends the program if it failed.
 func Step(name string, ok bool) {
 	Out(map[string]any{"step": name, "ok": ok})
