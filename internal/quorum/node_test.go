@@ -28,6 +28,7 @@ type rig struct {
 	ctl    *controller.Controller
 	events atomic.Int32 // publications
 	cfg    Config
+	seen   func(*meta.Image) // told of each publication; may be nil
 }
 
 func newRig() *rig {
@@ -40,7 +41,12 @@ func (r *rig) open() error {
 	r.ctl = controller.New(controller.Config{Found: func() []meta.Record { return []meta.Record{meta.ClusterRecord{ID: "c", Created: 1}} }})
 	cfg := r.cfg
 	cfg.FS, cfg.Log, cfg.Controller = r.fs, r.log, r.ctl
-	cfg.Publish = func(*meta.Image, *meta.Delta) { r.events.Add(1) }
+	cfg.Publish = func(img *meta.Image, _ *meta.Delta) {
+		r.events.Add(1)
+		if r.seen != nil {
+			r.seen(img)
+		}
+	}
 	var err error
 	if r.node, err = Open(cfg); err == nil {
 		r.ctl.Start(r.node)

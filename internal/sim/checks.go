@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,6 +48,13 @@ func (c *checks) add(err error) {
 	if err != nil && len(c.found) < mostFound && !slices.Contains(c.found, err.Error()) {
 		c.found = append(c.found, err.Error())
 	}
+}
+
+// report adds what was found elsewhere.
+func (c *checks) report(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.add(errors.New(what))
 }
 
 // published is called by each node with each image that it puts into force.

@@ -24,6 +24,9 @@ type Config struct {
 	Seed uint64
 	// Nodes are brokers and controllers both.
 	Nodes int
+	// Plain are as many brokers more, which observe the quorum. They can be
+	// drained by the controller's own balancing, and be replaced.
+	Plain int
 	// Replicas is how many each partition has; one less need to be in sync.
 	Replicas int
 	// Overrides are properties of every node, as key=value.
@@ -48,6 +51,13 @@ type Cluster struct {
 	duplicates *duplicates
 	diskLost   bool // one is enough, see lostDisk
 
+	admin      *kgo.Client // of the operator, who changes the membership
+	debts      []debt
+	seatTaken  bool     // a controller has lost its vote for a while
+	leaving    *machine // is drained
+	strangerID int32    // who lost its disk, and which directory it had
+	stranger   [16]byte
+
 	mu      sync.Mutex // guards the rest; a leaf
 	story   []string
 	clients int
@@ -58,8 +68,10 @@ type Cluster struct {
 func Start(cfg Config) (*Cluster, error) {
 	c := &Cluster{cfg: cfg, net: vnet.New(cfg.Seed), random: rand.New(rand.NewPCG(cfg.Seed, 1)), began: time.Now(), checks: newChecks()}
 	c.duplicates = &duplicates{rng: rand.New(rand.NewPCG(cfg.Seed, 2)).Int64N}
-	for i := range cfg.Nodes {
-		c.machines = append(c.machines, newMachine(c, int32(i+1)))
+	for i := range cfg.Nodes + cfg.Plain {
+		m := newMachine(c, int32(i+1))
+		m.plain = i >= cfg.Nodes
+		c.machines = append(c.machines, m)
 	}
 	for _, m := range c.machines {
 		m.boot()
@@ -76,8 +88,15 @@ func (c *Cluster) properties() []string {
 	for i := range c.cfg.Nodes {
 		voters = append(voters, fmt.Sprintf("%d@%s:9093", i+1, ip(int32(i+1))))
 	}
-	return []string{"controller.quorum.voters=" + strings.Join(voters, ","), "offsets.topic.replication.factor=3",
+	all := []string{"controller.quorum.voters=" + strings.Join(voters, ","), "offsets.topic.replication.factor=3",
 		"transaction.state.log.replication.factor=3", "transaction.state.log.min.isr=2"}
+	if c.joins() {
+		all = append(all, "controller.quorum.auto.join.enable=true")
+	}
+	if c.cfg.Plain > 0 {
+		all = append(all, "gregor.balance.enable=true", "gregor.balance.interval.ms=2000")
+	}
+	return all
 }
 
 // Addrs are the brokers' addresses.
@@ -135,6 +154,9 @@ func (c *Cluster) Client(opts ...kgo.Opt) *kgo.Client {
 // Close stops every node cleanly; afterwards no goroutine of theirs is left,
 // or the bubble says so.
 func (c *Cluster) Close() {
+	if c.admin != nil {
+		c.admin.Close()
+	}
 	for _, m := range c.machines {
 		m.stop()
 	}

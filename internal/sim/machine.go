@@ -28,6 +28,7 @@ const restartAfter = time.Second
 type machine struct {
 	c     *Cluster
 	id    int32
+	plain bool // a broker and no controller
 	host  *vnet.Host
 	log   *tail
 	clock *clock
@@ -91,9 +92,13 @@ func (m *machine) boot() {
 
 // run is one process.
 func (m *machine) run(ctx context.Context, l *life, disk vfs.FS) error {
+	roles, listeners := "broker,controller", fmt.Sprintf("PLAINTEXT://%s:9092,CONTROLLER://%s:9093", ip(m.id), ip(m.id))
+	if m.plain {
+		roles, listeners = "broker", fmt.Sprintf("PLAINTEXT://%s:9092", ip(m.id))
+	}
 	overrides := append([]string{
-		fmt.Sprintf("node.id=%d", m.id), "process.roles=broker,controller", "log.dirs=/data", "gregor.http.listener=none",
-		fmt.Sprintf("listeners=PLAINTEXT://%s:9092,CONTROLLER://%s:9093", ip(m.id), ip(m.id)), "controller.listener.names=CONTROLLER",
+		fmt.Sprintf("node.id=%d", m.id), "process.roles=" + roles, "log.dirs=/data", "gregor.http.listener=none",
+		"listeners=" + listeners, "controller.listener.names=CONTROLLER",
 		"offsets.topic.num.partitions=3", "transaction.state.log.num.partitions=3",
 	}, append(m.c.properties(), m.c.cfg.Overrides...)...)
 	settings, err := config.Load(config.Options{SingleNode: true, Overrides: overrides})

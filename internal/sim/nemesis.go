@@ -51,6 +51,9 @@ var faults = []fault{
 		return c.parted(some[:1], some[1:])
 	}},
 	{"ring", 5, ring},
+	{"unseat", 3, unseat},
+	{"reassign", 3, reassign},
+	{"leave", 4, leave},
 }
 
 // torment draws faults for as long as d, and undoes all of them.
@@ -74,6 +77,7 @@ func (c *Cluster) torment(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end) && len(c.checks.violations()) == 0; {
 		time.Sleep(time.Duration(200+c.random.IntN(3000)) * time.Millisecond)
 		lift(false)
+		_ = c.settle() // else it is tried again
 		if len(now) >= 2 {
 			continue
 		}
@@ -251,17 +255,35 @@ func slowDisk(c *Cluster) (string, func()) {
 }
 
 // lostDisk has a node come back with nothing. One node of a run, and only while
-// every replica is in sync: acknowledged records are on two disks at least. The
-// node is then a voter no longer, so a second one would end the quorum.
+// every replica is in sync: acknowledged records are on two disks at least. A
+// controller then votes no longer, so a second one would end the quorum, until
+// the operator has replaced the voter.
 func lostDisk(c *Cluster) (string, func()) {
 	m := c.some(1)[0]
-	if c.diskLost || m.life == nil || !c.checks.allInSync() {
+	if c.diskLost || m.life == nil || !c.settled() || !c.checks.allInSync() {
+		return "", nil
+	}
+	if !m.plain {
+		voters, _, err := c.quorum()
+		v := of(voters, m.id)
+		if err != nil || v == nil || len(voters) < c.cfg.Nodes {
+			return "", nil
+		}
+		c.strangerID, c.stranger = m.id, v.ReplicaDirectoryID
+	}
+	if !c.checks.allInSync() { // still, after the time that took
 		return "", nil
 	}
 	c.diskLost = true
 	m.kill()
 	m.mem = vfs.NewMem()
-	return fmt.Sprintf("node %d", m.id), m.revive
+	c.seatTaken = !m.plain
+	return fmt.Sprintf("node %d", m.id), func() {
+		m.revive()
+		if c.seatTaken = false; !m.plain {
+			c.debts = append(c.debts, debt{fmt.Sprintf("node %d votes with its new disk", m.id), func() (bool, error) { return c.seat(m) }})
+		}
+	}
 }
 
 func fullDisk(c *Cluster) (string, func()) {

@@ -27,6 +27,9 @@ func (c *Cluster) ordeal(d time.Duration) (acknowledged int64, wrong []string) {
 		watched()
 		return w.Acknowledged(), append(c.checks.violations(), err.Error())
 	}
+	if err := c.AwaitWhole(2 * time.Minute); err != nil {
+		c.checks.report("not whole two minutes after the last fault: " + err.Error())
+	}
 	w.Finish()
 	watched()
 	return w.Acknowledged(), append(c.checks.violations(), w.Wrong()...)

@@ -44,6 +44,9 @@ func run(t *testing.T, cfg Config, few int) {
 	for seed := range seeds.All(t, few, cost) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			cfg.Seed = seed
+			if cfg.Nodes > 1 {
+				cfg.Plain = int(seed % 2)
+			}
 			synctest.Test(t, func(t *testing.T) { one(t, cfg) })
 		})
 	}
@@ -64,6 +67,9 @@ func one(t *testing.T, cfg Config) {
 	}
 	c.Close()
 	if len(wrong) == 0 && !t.Failed() {
+		if seeds.One() {
+			t.Logf("faults:\n%s", strings.Join(c.Story(), "\n"))
+		}
 		return
 	}
 	for _, m := range c.machines {

@@ -73,6 +73,8 @@ func NewMembers(c *Controller, cfg MembersConfig) *Members {
 	m := &Members{cfg: cfg, c: c, sessions: newSessions(cfg.Session), img: meta.Empty()}
 	m.news.init(cfg.Session)
 	m.cfg.Env.Heard = func(id int32) bool { return m.sessions.heard(id, time.Now()) }
+	m.cfg.Env.Await = func(id int32) { m.sessions.awaited[id] = true }
+	m.cfg.Env.Awaited = func(id int32) bool { return m.sessions.awaited[id] }
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	c.members = m
 	return m

@@ -107,7 +107,8 @@ func (simSchema) Validate(meta.Resource, map[string]string, map[string]string) e
 func (simSchema) Topic(*meta.Image, map[string]string) []plan.TopicSetting           { return nil }
 
 func (w *world) env() plan.Env {
-	return plan.Env{Random: w, Schema: simSchema{w.min()}, Heard: func(id int32) bool { return w.s.heard(id, w.now) }}
+	return plan.Env{Random: w, Schema: simSchema{w.min()}, Heard: func(id int32) bool { return w.s.heard(id, w.now) },
+		Await: func(id int32) { w.s.awaited[id] = true }, Awaited: func(id int32) bool { return w.s.awaited[id] }}
 }
 
 func (w *world) min() int { return int(w.seed%3) + 1 }
@@ -312,8 +313,15 @@ func sortedKeys(m map[int32]bool) (out []int32) {
 
 func (w *world) kill(b *simBroker) {
 	if b.alive {
-		w.note("kill %d", b.id)
 		w.s.disconnected(b.id, b.epoch) // its connection goes with it
+	}
+	w.vanish(b)
+}
+
+// vanish ends b as a power cut does: nobody hears of it.
+func (w *world) vanish(b *simBroker) {
+	if b.alive {
+		w.note("%d is gone", b.id)
 	}
 	b.alive, b.leads = false, nil
 }
@@ -670,21 +678,34 @@ func TestAllKilledAtOnceSim(t *testing.T) {
 				w.fatal("partition %d is not in sync before the test: %+v", i, p)
 			}
 		}
+		lost := w.brokers[w.rng.IntN(len(w.brokers))]
+		if seed/6%2 == 0 { // its whole machine, so that its connections stay open
+			w.vanish(lost)
+		}
 		for _, b := range w.brokers {
 			w.kill(b)
 		}
 		if seed%2 == 0 {
 			w.newController() // the controllers died too
 		}
-		w.loseDisk(w.brokers[w.rng.IntN(len(w.brokers))])
+		w.loseDisk(lost)
+		soon := w.rng.IntN(2) == 0 // the others are back before anybody misses that one
 		for range w.rng.IntN(40) {
-			w.tick()
+			if !soon {
+				w.tick()
+			}
 		}
 		for _, j := range w.rng.Perm(len(w.brokers)) {
+			if soon && w.brokers[j] == lost {
+				continue // after the others: heal starts it
+			}
 			for range w.rng.IntN(8) {
 				w.tick()
 			}
 			w.start(w.brokers[j])
+			if soon {
+				w.heartbeat(w.brokers[j])
+			}
 			w.checkSeats()
 		}
 		w.heal()

@@ -24,6 +24,9 @@ import (
 type sessions struct {
 	timeout time.Duration
 	brokers map[int32]*session
+	// awaited are brokers whose next heartbeat a decision depends on, because
+	// the last may be from before others died (plan, R4).
+	awaited map[int32]bool
 }
 
 type session struct {
@@ -36,13 +39,14 @@ type session struct {
 }
 
 func newSessions(timeout time.Duration) *sessions {
-	return &sessions{timeout: timeout, brokers: map[int32]*session{}}
+	return &sessions{timeout: timeout, brokers: map[int32]*session{}, awaited: map[int32]bool{}}
 }
 
 // lead begins anew: every broker in service has a full session. The node that
 // led before was silent for long enough to lose that; it gets half of one.
 func (s *sessions) lead(img *meta.Image, before int32, now time.Time) {
 	clear(s.brokers)
+	clear(s.awaited)
 	s.follow(img, time.Time{}, now)
 	if b := s.brokers[before]; b != nil {
 		b.deadline = now.Add(s.timeout / 2)
@@ -55,6 +59,7 @@ func (s *sessions) follow(img *meta.Image, last, now time.Time) {
 	for id, x := range s.brokers {
 		if b := img.Broker(id); b == nil || b.Fenced || b.Epoch != x.epoch {
 			delete(s.brokers, id)
+			delete(s.awaited, id)
 		}
 	}
 	for b := range img.Brokers() {
@@ -69,13 +74,14 @@ func (s *sessions) follow(img *meta.Image, last, now time.Time) {
 }
 
 // beat notes a heartbeat of a broker in service and tells whether it had not
-// been heard of for a while.
+// been heard of for a while, or was waited for.
 func (s *sessions) beat(id int32, epoch, applied int64, now time.Time) (back bool) {
 	x := s.brokers[id]
 	if x == nil || x.epoch != epoch {
 		return false
 	}
-	back = !s.heard(id, now)
+	back = !s.heard(id, now) || s.awaited[id]
+	delete(s.awaited, id)
 	x.last, x.cut, x.deadline, x.applied = now, false, now.Add(s.timeout), max(x.applied, applied)
 	return back
 }

@@ -80,7 +80,7 @@ func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, in
 	// Larger than every epoch given before: each registration is a version.
 	b.Epoch = img.Version() + 1
 	if img.BrokerCount() > 1 || old == nil {
-		s := &scene{img: img, env: &env, out: map[int32]bool{r.ID: true}, lost: r.lost(img, old)}
+		s := &scene{img: img, env: &env, out: map[int32]bool{r.ID: true}, lost: r.lost(img, old), departs: true}
 		records = append(records, s.settleOn([]int32{r.ID}, func(*meta.Partition) bool { return true })...)
 	}
 	// A broker alone goes on leading what it led: nobody else could have. What
@@ -247,7 +247,7 @@ func Heartbeat(img *meta.Image, b Beat, settled bool, env Env) ([]meta.Record, P
 		s := &scene{img: img, env: &env, in: &next}
 		unfenced := now.Fenced && !next.Fenced
 		records = s.settleOn([]int32{b.Broker}, func(p *meta.Partition) bool {
-			return !unfenced || p.Leader == meta.NoLeader || p.Leader == b.Broker
+			return !unfenced || p.Leader == meta.NoLeader || p.Leader == b.Broker || moving(p)
 		})
 		records = append(records, meta.BrokerRecord{Broker: next})
 	}
@@ -284,7 +284,7 @@ func UnfenceBroker(img *meta.Image, id int32, epoch int64, env Env) ([]meta.Reco
 // long: all of them at once, so that they do not inherit from each other what
 // nobody can lead. Those that are fenced already or unknown are passed over.
 func FenceBrokers(img *meta.Image, ids []int32, env Env) []meta.Record {
-	s := &scene{img: img, env: &env, out: map[int32]bool{}}
+	s := &scene{img: img, env: &env, out: map[int32]bool{}, departs: true}
 	var brokers []meta.Record
 	var out []int32
 	for _, id := range ids {

@@ -230,6 +230,56 @@ func TestSilentBrokers(t *testing.T) {
 	}
 }
 
+// TestSoleSeat: nobody gets the only seat of several on news from before the
+// others went; the next news decides.
+func TestSoleSeat(t *testing.T) {
+	t.Parallel()
+	e := envMin(1)
+	awaited := map[int32]bool{}
+	e.Await, e.Awaited = func(id int32) { awaited[id] = true }, func(id int32) bool { return awaited[id] }
+	img := trio(t)
+	img = with(t, img, FenceBrokers(img, []int32{3}, e)...)
+	says(t, "two are left", img, "leader 1 epoch 5.10 isr [1 2] elr [] last []")
+	left := with(t, img, FenceBrokers(img, []int32{2}, e)...)
+	says(t, "was 1 there after 2 had gone?", left, "leader 1 epoch 5.10 isr [1 2] elr [] last []")
+	gone := with(t, left, FenceBrokers(left, []int32{1}, e)...)
+	says(t, "no", gone, "leader -1 epoch 6.11 isr [] elr [1 2] last [1]")
+	delete(awaited, 1)
+	rs, _ := Settle(left, 10, e)
+	says(t, "yes", with(t, left, rs...), "leader 1 epoch 5.11 isr [1] elr [] last []")
+
+	dead := with(t, img, FenceBrokers(img, []int32{1}, e)...)
+	says(t, "was 2 there after 1 had gone?", dead, "leader -1 epoch 6.11 isr [1 2] elr [] last [1]")
+	delete(awaited, 2)
+	rs, _ = Settle(dead, 10, e)
+	says(t, "yes", with(t, dead, rs...), "leader 2 epoch 7.12 isr [2] elr [] last []")
+
+	e.Schema = minSchema{min: "2", unclean: "false"}
+	says(t, "where the ELR keeps the others' seats nobody waits", with(t, img, FenceBrokers(img, []int32{1}, e)...), "leader 2 epoch 6.11 isr [2] elr [1] last []")
+}
+
+// TestReassignmentWaitsForService: what R4 left in the ISR does not become all
+// there is of a partition.
+func TestReassignmentWaitsForService(t *testing.T) {
+	t.Parallel()
+	e := envMin(1)
+	e.Heard = func(int32) bool { return false }
+	img := trio(t)
+	img = with(t, img, FenceBrokers(img, []int32{2}, e)...)
+	says(t, "2 is out of service and keeps its seat", img, "leader 1 epoch 5.9 isr [1 2 3] elr [] last []")
+	p := *img.Partition("trio", 0)
+	p.Removing, p.PartitionEpoch = []int32{1, 3}, p.PartitionEpoch+1
+	img = with(t, img, meta.PartitionRecord{Topic: meta.UUID{15: 3}, Partition: p})
+	rs, _ := Settle(img, 10, e)
+	img = with(t, img, rs...)
+	says(t, "nobody goes before it is back", img, "leader 1 epoch 5.10 isr [1 2 3] elr [] last []")
+	rs, err := UnfenceBroker(img, 2, 11, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, "it is", with(t, img, rs...), "leader 2 epoch 6.11 isr [2] elr [] last []")
+}
+
 func TestControlledShutdown(t *testing.T) {
 	t.Parallel()
 	e := envMin(2)

@@ -40,6 +40,10 @@ type Env struct {
 	// Heard tells whether a broker that counts as being in service was heard
 	// of lately; nil: all were. See scene, R4.
 	Heard func(broker int32) bool
+	// Await asks for a sign of life of a broker from now on; Awaited tells that
+	// it has not come yet. Nil: none is asked for. See scene, R4.
+	Await   func(broker int32)
+	Awaited func(broker int32) bool
 }
 
 // Random is a seeded source.

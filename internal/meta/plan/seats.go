@@ -25,7 +25,9 @@ import (
 //	    such a one leads nothing is changed, and while only such ones are left
 //	    nobody is elected and the ISR stays: taking a seat away now might leave
 //	    it to replicas that died at the same moment. The next heartbeat, or the
-//	    end of the session, decides.
+//	    end of the session, decides. What was heard of one may be from before
+//	    those died who leave now, so nobody gets the only seat that is left,
+//	    where others had one, but after a sign of life from then on.
 //	R5  A replica that lost what it had has no seat, whatever else holds.
 //	R6  Where ISR and ELR are empty the last known leader is elected when it is
 //	    back (it may lack some records: the partition is marked as recovering),
@@ -45,6 +47,8 @@ type scene struct {
 	in  *meta.Broker
 	// lost tells of replicas without what they had (R5); may be nil.
 	lost func(topic meta.UUID, partition, broker int32) Loss
+	// departs: brokers die or come anew, which they may do with others.
+	departs bool
 	// deferred counts the partitions that R4 left as they are.
 	deferred int
 }
@@ -78,6 +82,17 @@ func (s *scene) mayLead(p *meta.Partition, id int32) bool {
 
 func (s *scene) heard(id int32) bool {
 	return s.in != nil && s.in.ID == id || s.env == nil || s.env.Heard == nil || s.env.Heard(id)
+}
+
+// sole tells whether r may have the only seat of those in seated.
+func (s *scene) sole(t *meta.Topic, p *meta.Partition, r int32, seated []int32) bool {
+	if len(seated) <= 1 || s.env == nil || s.env.Await == nil || s.in != nil && s.in.ID == r || s.minISR(t, p) > 1 {
+		return true // above one the ELR has seats for others
+	}
+	if s.departs {
+		s.env.Await(r)
+	}
+	return !s.env.Awaited(r)
 }
 
 // dirOnline: directories that are not chosen yet count as online.
@@ -134,7 +149,11 @@ const (
 // (a leader's proposal), assignment or directories; a reassignment that it
 // completes is finished. It returns false when nothing differs from old.
 func (s *scene) settle(t *meta.Topic, index int32, old *meta.Partition, target meta.Partition, kind election) (meta.Partition, bool) {
-	FinishReassignment(&target)
+	// R4 leaves brokers that are out of service in the ISR: it must not come
+	// down to such ones.
+	if slices.ContainsFunc(target.ISR, func(r int32) bool { return !slices.Contains(target.Removing, r) && s.mayLead(&target, r) }) {
+		FinishReassignment(&target)
+	}
 	next := target
 	lost := func(r int32) Loss {
 		if s.lost == nil {
@@ -145,7 +164,7 @@ func (s *scene) settle(t *meta.Topic, index int32, old *meta.Partition, target m
 	seated := without(target.ISR, func(r int32) bool { return lost(r) != LostNothing || !slices.Contains(target.Replicas, r) })
 	may := func(r int32) bool { return s.mayLead(&next, r) }
 	rest := without(seated, func(r int32) bool { return !may(r) })
-	next.ISR, next.Leader = s.lead(old, seated, rest)
+	next.ISR, next.Leader = s.lead(t, old, seated, rest)
 	if kind == preferred && len(rest) > 0 && next.Leader != meta.NoLeader {
 		if first := target.Replicas[0]; slices.Contains(rest, first) && s.heard(first) {
 			next.Leader = first
@@ -176,13 +195,18 @@ func (s *scene) settle(t *meta.Topic, index int32, old *meta.Partition, target m
 
 // lead applies R1, R3 and R4 to the seats: rest are those of seated that may
 // lead.
-func (s *scene) lead(old *meta.Partition, seated, rest []int32) (isr []int32, leader int32) {
+func (s *scene) lead(t *meta.Topic, old *meta.Partition, seated, rest []int32) (isr []int32, leader int32) {
+	alone := len(rest) == 1 && !s.sole(t, old, rest[0], seated)
 	if old.Leader != meta.NoLeader && slices.Contains(rest, old.Leader) {
-		if s.heard(old.Leader) || len(rest) == len(seated) {
+		if s.heard(old.Leader) && !alone || len(rest) == len(seated) {
 			return rest, old.Leader
 		}
 		s.deferred++
 		return seated, old.Leader
+	}
+	if alone {
+		s.deferred++
+		return seated, meta.NoLeader
 	}
 	others := slices.ContainsFunc(rest, s.heard)
 	if b := s.broker(old.Leader); !others && len(rest) > 0 && b != nil && b.Stopping && !b.Fenced && !s.out[b.ID] && s.heard(b.ID) {
