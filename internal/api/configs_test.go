@@ -17,9 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/config"
-	settings "gregor/internal/config/schema"
 	"gregor/internal/meta"
 	"gregor/internal/meta/plan"
+	settings "gregor/internal/meta/schema"
 	"gregor/internal/node/loggers"
 )
 

@@ -15,7 +15,7 @@ import (
 	"gregor/internal/storage"
 )
 
-// DescribeLogDirs: 1-4
+// DescribeLogDirs: 1-5
 //
 // Behaviours:
 //   - Topics null: every partition. Each directory is named, also without any
@@ -27,6 +27,7 @@ import (
 //	2: flexible
 //	3: top-level error code
 //	4: total and usable bytes of the volume (KIP-827)
+//	5: whether the directory takes no new replicas (KIP-1066), as in Kafka 4.3
 
 // AlterReplicaLogDirs: 1-2
 //
@@ -49,6 +50,7 @@ import (
 type LogDirs struct {
 	Partitions Finder
 	Hosted     HostedDirs
+	Cordoned   func(*storage.Dir) bool // nil: none is
 }
 
 // HostedDirs are the log directories of this node and what lies in them.
@@ -63,7 +65,7 @@ type HostedDirs interface {
 // Routes are the family's rows of the table.
 func (l *LogDirs) Routes() []Route {
 	return []Route{
-		On(kmsg.DescribeLogDirs, 1, 4, l.describe),
+		On(kmsg.DescribeLogDirs, 1, 5, l.describe),
 		On(kmsg.AlterReplicaLogDirs, 1, 2, l.alter),
 	}
 }
@@ -81,6 +83,7 @@ func (l *LogDirs) describe(_ context.Context, _ *Call, req *kmsg.DescribeLogDirs
 		rd := kmsg.NewDescribeLogDirsResponseDir()
 		rd.Dir = absolute(d.Path())
 		rd.TotalBytes, rd.UsableBytes = -1, -1
+		rd.IsCordoned = l.Cordoned != nil && l.Cordoned(d)
 		usage, err := d.Usage()
 		switch {
 		case d.Err() != nil || err != nil:

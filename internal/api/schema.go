@@ -62,7 +62,7 @@ var layouts = [maxKey + 1]struct {
 	32: {1, 4, 4, "[1 s (s)] 1-:1 3-:1"},                                                                                                                                // DescribeConfigs
 	33: {0, 2, 2, "[1 s [s s]] 1"},                                                                                                                                      // AlterConfigs
 	34: {1, 2, 2, "[s [s (4)]]"},                                                                                                                                        // AlterReplicaLogDirs
-	35: {1, 4, 2, "[s (4)]"},                                                                                                                                            // DescribeLogDirs
+	35: {1, 5, 2, "[s (4)]"},                                                                                                                                            // DescribeLogDirs
 	36: {0, 2, 2, "y"},                                                                                                                                                  // SaslAuthenticate
 	37: {0, 3, 2, "[s 4 [(4)]] 4 1"},                                                                                                                                    // CreatePartitions
 	38: {1, 3, 2, "3-:s 3-:s [s s] 8"},                                                                                                                                  // CreateDelegationToken

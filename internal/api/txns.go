@@ -51,6 +51,10 @@ type Txns struct {
 	// AddWait is how long a partition leader's request may wait for the markers
 	// of the transaction before (add.partitions.to.txn.retry.backoff.max.ms).
 	AddWait time.Duration
+
+	// Pending are the partitions whose markers are still to be written, of an
+	// id whose transaction is being ended; false: that is not known.
+	Pending func(id string) ([]txn.Partition, bool)
 }
 
 // TxnTopic is where transactional ids live.

@@ -15,7 +15,8 @@ import (
 	"gregor/internal/coord/txn"
 )
 
-// describe answers from what is committed.
+// describe answers from what is committed. Of a transaction that is being ended
+// it lists the partitions that wait for their markers.
 func (x *Txns) describe(ctx context.Context, _ *Call, req *kmsg.DescribeTransactionsRequest) (kmsg.Response, error) {
 	resp := kmsg.NewPtrDescribeTransactionsResponse()
 	for _, id := range req.TransactionalIDs {
@@ -32,7 +33,7 @@ func (x *Txns) describe(ctx context.Context, _ *Call, req *kmsg.DescribeTransact
 		}
 		r.State, r.TimeoutMillis, r.StartTimestamp = t.State.String(), t.TimeoutMillis, t.Started
 		r.ProducerID, r.ProducerEpoch = t.Producer, t.Epoch
-		for _, p := range t.Partitions {
+		for _, p := range x.unended(t) {
 			if n := len(r.Topics); n == 0 || r.Topics[n-1].Topic != p.Topic {
 				rt := kmsg.NewDescribeTransactionsResponseTransactionStateTopic()
 				rt.Topic = p.Topic
@@ -44,6 +45,18 @@ func (x *Txns) describe(ctx context.Context, _ *Call, req *kmsg.DescribeTransact
 		resp.TransactionStates = append(resp.TransactionStates, r)
 	}
 	return resp, nil
+}
+
+// unended are the partitions of t that it still holds.
+func (x *Txns) unended(t *txn.Txn) []txn.Partition {
+	if x.Pending == nil || t.State != txn.PrepareCommit && t.State != txn.PrepareAbort {
+		return t.Partitions
+	}
+	left, ok := x.Pending(t.ID)
+	if !ok {
+		return t.Partitions
+	}
+	return slices.DeleteFunc(slices.Clone(t.Partitions), func(p txn.Partition) bool { return !slices.Contains(left, p) })
 }
 
 func (x *Txns) look(ctx context.Context, id string) (*txn.Txn, error) {

@@ -23,6 +23,8 @@ type statusReport struct {
 	Brokers    []brokerStatus `json:"brokers"`
 	Partitions statusCounts   `json:"partitions"`
 	Unwell     []unwell       `json:"unwell"`
+	// Trouble says what stands behind the states of nodes, for people.
+	Trouble []string `json:"trouble"`
 	// Features are those of which a higher level is known than is in force.
 	Features []featureStatus `json:"features"`
 }
@@ -86,6 +88,7 @@ func newClusterStatus(c *client) *cobra.Command {
 					}
 				}
 				r = v.report(minInSync(ctx, adm, topics))
+				r.Trouble = append(r.Trouble, v.trouble(ctx, cl)...)
 				return nil
 			})
 			if err != nil {
@@ -107,7 +110,7 @@ func newClusterStatus(c *client) *cobra.Command {
 }
 
 func (v *clusterView) report(minimum map[string]int) statusReport {
-	r := statusReport{Cluster: v.ID, Controller: v.Controller, Voters: v.Voters, Late: append([]int32{}, v.Late...), Brokers: []brokerStatus{}, Unwell: []unwell{}, Features: append([]featureStatus{}, v.Features...)}
+	r := statusReport{Cluster: v.ID, Controller: v.Controller, Voters: v.Voters, Late: append([]int32{}, v.Late...), Brokers: []brokerStatus{}, Unwell: []unwell{}, Trouble: []string{}, Features: append([]featureStatus{}, v.Features...)}
 	for _, b := range v.Brokers {
 		s := brokerStatus{ID: b.ID, Address: b.Address, Rack: b.Rack, State: "up"}
 		switch {
@@ -252,6 +255,9 @@ func (r *statusReport) print(c *client) error {
 		return err
 	}
 	fmt.Fprintf(c.env.Out, "\n%s\n", r.Partitions.text())
+	for _, line := range r.Trouble {
+		fmt.Fprintln(c.env.Out, line)
+	}
 	for _, f := range r.Features {
 		fmt.Fprintf(c.env.Out, "%s\n", f.text())
 	}

@@ -5,11 +5,13 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -90,6 +92,45 @@ func TestClusterReport(t *testing.T) {
 	var out bytes.Buffer
 	if err := r.print(&client{env: &Env{Out: &out}}); err != nil || !strings.HasPrefix(out.String(), "cluster c\ncontroller 1, of voters 1,2; behind with the metadata: 2\n") || !strings.Contains(out.String(), "9 partitions, 3 without a leader, 1 below min.insync.replicas, 6 under-replicated, 1 being moved, 1 not led by the first replica\n") {
 		t.Errorf("%v\n%s", err, &out)
+	}
+}
+
+func TestTrouble(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := l.Addr().String()
+	if why := whyDown(t.Context(), open); !strings.Contains(why, "takes connections") {
+		t.Error(why)
+	}
+	l.Close()
+	if why := whyDown(t.Context(), open); why != "is stopped: nothing listens at "+open {
+		t.Error(why)
+	}
+	v := &clusterView{Brokers: []brokerView{{ID: 1}}, dirs: map[int32][]dirView{1: {
+		{"/well", false, false, 100, 50}, {"/gone", true, false, -1, -1}, {"/full", false, false, 100, 0}, {"/near", false, false, 100 << 20, 1 << 20}, {"/closed", false, true, 100, 50}}}}
+	p := kmsg.NewDescribeQuorumResponseTopicPartition()
+	w := kmsg.NewDescribeQuorumResponseTopicPartitionReplicaState()
+	w.ReplicaID, w.ReplicaDirectoryID = 3, [16]byte{1}
+	p.CurrentVoters = append(p.CurrentVoters, w)
+	now := time.Unix(1000, 0)
+	w.LastFetchTimestamp = now.UnixMilli()
+	p.Observers = append(p.Observers, w) // the same directory: well
+	v.noteLostVotes(p, now)
+	w.ReplicaDirectoryID = [16]byte{2}
+	p.Observers = append(p.Observers, w)
+	v.noteLostVotes(p, now)
+	want := []string{
+		"broker 1 has lost the log directory /gone: the disk failed; the log tells how",
+		"broker 1 has a full disk under /full, and takes no records for what lies there",
+		"broker 1 has little room under /near: 1.0 MiB of 100.0 MiB",
+		"broker 1 takes nothing new into /closed: it is cordoned (cordoned.log.dirs)",
+		"controller 3 runs on another metadata directory than the one that votes: kafka-metadata-quorum remove-controller --controller-id 3 --controller-directory-id AQAAAAAAAAAAAAAAAAAAAA, then add-controller there",
+	}
+	if got := v.trouble(t.Context(), nil); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -32,6 +32,8 @@ type clusterView struct {
 	Partitions []partitionView
 	Moving     map[tp]kmsg.ListPartitionReassignmentsResponseTopicPartition
 	Features   []featureStatus          // of which a higher level is known; asked by status alone
+	dirs       map[int32][]dirView      // the log directories of brokers that answer
+	lostVotes  []string                 // see noteLostVotes
 	logs       map[tp]map[int32]logView // what brokers say they have
 	silent     map[int32]error          // brokers that do not answer
 	draining   map[int32]bool           // brokers that are being taken out
@@ -80,7 +82,7 @@ func (c *client) connected(ctx context.Context, do func(context.Context, *kgo.Cl
 func viewCluster(ctx context.Context, cl *kgo.Client, adm *kadm.Client) (*clusterView, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*patience)
 	defer cancel()
-	v := &clusterView{logs: map[tp]map[int32]logView{}, silent: map[int32]error{}, draining: map[int32]bool{}}
+	v := &clusterView{dirs: map[int32][]dirView{}, logs: map[tp]map[int32]logView{}, silent: map[int32]error{}, draining: map[int32]bool{}}
 	md, err := adm.Metadata(ctx)
 	if err != nil {
 		return nil, err
@@ -185,6 +187,7 @@ func (v *clusterView) askQuorum(ctx context.Context, cl *kgo.Client, now time.Ti
 	if kerr.ErrorForCode(p.ErrorCode) == nil && p.LeaderID >= 0 {
 		v.Controller = p.LeaderID
 	}
+	v.noteLostVotes(p, now)
 	for _, r := range p.CurrentVoters {
 		v.Voters = append(v.Voters, r.ReplicaID)
 		if r.ReplicaID != p.LeaderID && r.LogEndOffset < p.HighWatermark && r.LastCaughtUpTimestamp < now.Add(-voterPatience).UnixMilli() {
@@ -197,7 +200,7 @@ func (v *clusterView) askQuorum(ctx context.Context, cl *kgo.Client, now time.Ti
 
 // askLogs asks every broker that is up for its logs, all at once.
 func (v *clusterView) askLogs(ctx context.Context, cl *kgo.Client) {
-	var mu sync.Mutex // guards v.logs and v.silent
+	var mu sync.Mutex // guards v.logs, v.dirs and v.silent
 	var wg sync.WaitGroup
 	for _, b := range v.Brokers {
 		if b.Fenced {
@@ -214,6 +217,7 @@ func (v *clusterView) askLogs(ctx context.Context, cl *kgo.Client) {
 				return
 			}
 			for _, d := range raw.(*kmsg.DescribeLogDirsResponse).Dirs {
+				v.dirs[b.ID] = append(v.dirs[b.ID], dirView{d.Dir, d.ErrorCode != 0, d.IsCordoned, d.TotalBytes, d.UsableBytes})
 				for _, t := range d.Topics {
 					for _, p := range t.Partitions {
 						if p.IsFuture {

@@ -52,6 +52,7 @@ type Broker struct {
 	// of compacted topics (gregor.validate.records=all).
 	ValidateAll         bool
 	ScrubBytesPerSecond int64 // 0: no scrubber
+	ZeroAheadBytes      int64 // 0: none
 
 	ProducerIDExpiration   time.Duration
 	ProducerIDCheck        time.Duration
@@ -297,6 +298,7 @@ func (s *Settings) view() (*Broker, error) {
 	}
 	b.ValidateAll = s.text("gregor.validate.records") == "all"
 	b.ScrubBytesPerSecond = s.long("gregor.scrub.bytes.per.second")
+	b.ZeroAheadBytes = s.long("gregor.zero.ahead.bytes")
 	b.ProducerIDExpiration = s.ms("producer.id.expiration.ms")
 	b.ProducerIDCheck = s.ms("producer.id.expiration.check.interval.ms")
 	b.ControlledShutdown = s.flag("controlled.shutdown.enable")

@@ -305,6 +305,11 @@ var brokerTable = []Property{
 		Doc:   "Which compressed batches are inflated and checked: `compacted` those of compacted topics and of topics that recompress, `all` every one. Uncompressed batches are always checked.",
 	},
 	{
+		Name: "gregor.zero.ahead.bytes", Type: Long, Default: "262144", Importance: Low,
+		Valid: atLeast(0),
+		Doc:   "Zeroes that are written ahead of the end of a log which takes little at a time and is synced often, so that its syncs need not change the file's length. 0 turns it off: better where overwriting is dearer than appending (btrfs, zfs).",
+	},
+	{
 		Name: "group.consumer.assignors", Type: List, Default: "uniform,range", Importance: Medium, Standing: Kept,
 		Valid: anyList(false),
 		Doc:   "Assignors of the new consumer protocol in order of preference.",

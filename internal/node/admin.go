@@ -28,6 +28,7 @@ func (n *Node) newMetrics() {
 		State:            n.state,
 		Hosted:           n.hostedStates,
 		Groups:           n.groupStates,
+		Txns:             n.txnStates,
 		Quorum:           n.quorumState,
 		Sessions:         n.sessionStats,
 		BufferedBytes: func() int64 {

@@ -14,13 +14,13 @@ import (
 
 	"gregor/internal/api"
 	"gregor/internal/config"
-	"gregor/internal/config/schema"
 	"gregor/internal/coord"
 	"gregor/internal/coord/group"
 	"gregor/internal/coord/group/classic"
 	"gregor/internal/meta"
 	"gregor/internal/meta/controller"
 	"gregor/internal/meta/plan"
+	"gregor/internal/meta/schema"
 	"gregor/internal/meta/uplink"
 	"gregor/internal/quorum"
 	"gregor/internal/replica/partition"
@@ -138,7 +138,7 @@ func (n *Node) flushRecovered() {
 func (n *Node) publish(img *meta.Image, d *meta.Delta) {
 	n.publishing <- struct{}{}
 	defer func() { <-n.publishing }()
-	n.checkLevels(img)
+	n.checkLevel(img)
 	n.applySettings(img, d)
 	if !n.caughtUp {
 		n.image.Store(img)

@@ -102,7 +102,7 @@ func (n *Node) openDir(path string) (*storage.Dir, error) {
 		FS: n.fs, Path: path, Events: n.table.Events(),
 		ClusterID: n.identity.cluster, NodeID: b.NodeID, DirectoryID: newID(),
 		CheckpointInterval: b.Log.FlushCheckpoint, RetentionInterval: b.Log.RetentionCheck,
-		ScrubRate: b.ScrubBytesPerSecond, ReserveBytes: reserve,
+		ScrubRate: b.ScrubBytesPerSecond, ReserveBytes: reserve, ZeroAhead: orNone(b.ZeroAheadBytes),
 		Now: n.cfg.Now,
 	})
 	if errors.Is(err, vfs.ErrLocked) {
@@ -162,4 +162,13 @@ func (n *Node) storageEvents() storage.Events {
 		}
 	}
 	return e
+}
+
+// orNone turns 0, which means none in a setting, into what means none in a
+// Config.
+func orNone(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
 }

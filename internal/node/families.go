@@ -33,7 +33,7 @@ func (n *Node) buildAPI() error {
 		(&api.Offsets{Partitions: here}).Routes(),
 		(&api.Records{Partitions: here, Internal: config.IsInternal}).Routes(),
 		(&api.Producers{Partitions: here, ValidName: plan.CheckName}).Routes(),
-		(&api.LogDirs{Partitions: here, Hosted: n.table}).Routes(),
+		(&api.LogDirs{Partitions: here, Hosted: n.table, Cordoned: n.cordoned}).Routes(),
 		(&api.Elections{Controller: n.uplink}).Routes(),
 		(&api.Metadata{
 			Images: n, Creator: n.topics, NodeID: b.NodeID,

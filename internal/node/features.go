@@ -4,7 +4,6 @@ package node
 
 import (
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	"gregor/internal/api"
@@ -50,14 +49,14 @@ func (n *Node) voterIDs() (ids []int32) {
 	return ids
 }
 
-// checkLevels ends a node that does not know what the cluster has put in force:
-// it would misread what comes.
-func (n *Node) checkLevels(img *meta.Image) {
-	for name, level := range img.Features() {
-		known := slices.ContainsFunc(n.supported(), func(f meta.FeatureRange) bool { return f.Name == name && f.Holds(level) })
-		if !known {
-			n.fail(fmt.Errorf("the cluster is at level %d of %s, which this program does not know: start a newer one", level, name))
-			return
+// checkLevel ends a node that does not know the records that the cluster may
+// write by now: it would misread what comes. Other features are looked at when
+// it registers, not here: a restart follows the metadata from some time ago on,
+// through levels that it need not know any more.
+func (n *Node) checkLevel(img *meta.Image) {
+	for _, f := range n.supported() {
+		if f.Name == meta.GregorVersion && img.Level() > f.Max {
+			n.fail(fmt.Errorf("the cluster is at level %d of %s, which this program does not know: start a newer one", img.Level(), f.Name))
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/config"
@@ -343,7 +344,30 @@ func TestCordonedDirectory(t *testing.T) {
 	if got := in("/data", "a"); got != 6 {
 		t.Errorf("%d of 6 in the directory that is not cordoned", got)
 	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(v.addrs...), kgo.MaxVersions(nil)) // Kafka 4.3's too
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	told := func() (dirs []string) {
+		resp, err := cl.Broker(1).Request(t.Context(), kmsg.NewPtrDescribeLogDirsRequest())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range resp.(*kmsg.DescribeLogDirsResponse).Dirs {
+			if d.IsCordoned {
+				dirs = append(dirs, d.Dir)
+			}
+		}
+		return dirs
+	}
+	if got := told(); !slices.Equal(got, []string{"/more"}) {
+		t.Errorf("cordoned: %v", got)
+	}
 	v.configure(n, "cordoned.log.dirs", "*")
+	if got := told(); len(got) != 2 {
+		t.Errorf("cordoned: %v", got)
+	}
 	v.await("cordoned directories", func(n *Node) bool { return len(n.Image().Broker(1).Cordoned) == 2 })
 	topic := kmsg.NewPtrCreateTopicsRequest()
 	topic.Version = 7

@@ -116,6 +116,7 @@ type Node struct {
 	// What ends transactions: markers carries orders to markerAPI here, or over
 	// peers to other brokers.
 	markers   *markers.Loop
+	txnLoads  metrics.Loads
 	markerAPI *api.Markers
 	peers     *peer.Pool
 

@@ -20,6 +20,7 @@ import (
 	"gregor/internal/coord/markers"
 	"gregor/internal/coord/txn"
 	"gregor/internal/meta"
+	"gregor/internal/node/metrics"
 	"gregor/internal/wire/peer"
 )
 
@@ -59,14 +60,15 @@ func (n *Node) startTxns() {
 				n.markers.Order(partition, epoch, o)
 			}
 		},
-		Events: txnEvents(n.logs.Logger(logCoord)), Now: n.cfg.Now,
+		Events: n.txnEvents(n.logs.Logger(logCoord)), Now: n.cfg.Now,
 	})
 }
 
 // txnEvents are the lines about transaction coordinators.
-func txnEvents(log *slog.Logger) coord.Events {
+func (n *Node) txnEvents(log *slog.Logger) coord.Events {
 	return coord.Events{
 		Loaded: func(p int32, records int64, took time.Duration) {
+			n.txnLoads.Loaded(time.Now(), took)
 			log.Debug("transaction coordinator loaded", "partition", p, "records", records, "took", took)
 		},
 		LoadFailed: func(p int32, err error) {
@@ -82,6 +84,17 @@ func txnEvents(log *slog.Logger) coord.Events {
 			log.Info(e.Text, "transactional_id", e.Subject, "reason", e.Reason)
 		},
 	}
+}
+
+// txnStates meets metrics.Sources.
+func (n *Node) txnStates() metrics.Txns {
+	if !n.up.Load() {
+		return metrics.Txns{LoadMax: math.NaN(), LoadAvg: math.NaN()}
+	}
+	var t metrics.Txns
+	t.Homeless, t.Untold = n.markers.Stuck()
+	t.LoadMax, t.LoadAvg = n.txnLoads.Measure(time.Now())
+	return t
 }
 
 // electTxns begins and ends coordinators with the leadership of their
@@ -164,7 +177,7 @@ func (n *Node) newPeers() *peer.Pool {
 // txnFamilies are the rows of transactions.
 func (n *Node) txnFamilies() (*api.Admission, [][]api.Route) {
 	b := n.live.Broker()
-	txns := &api.Txns{Shards: n.txns, Cluster: n.topics, Topics: n.topics, IDs: n.ids, AddWait: b.Txn.AddWait}
+	txns := &api.Txns{Shards: n.txns, Cluster: n.topics, Topics: n.topics, IDs: n.ids, AddWait: b.Txn.AddWait, Pending: n.markers.Pending}
 	admission := &api.Admission{
 		Cluster: n.topics, Self: b.NodeID, Here: txns, Enabled: n.verifies, Timeout: b.RequestTimeout,
 		Ask: func(ctx context.Context, node int32, req *kmsg.AddPartitionsToTxnRequest) (*kmsg.AddPartitionsToTxnResponse, error) {

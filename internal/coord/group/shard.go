@@ -28,7 +28,6 @@
 package group
 
 import (
-	"container/heap"
 	"maps"
 	"slices"
 	"strings"
@@ -38,6 +37,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/coord"
+	"gregor/internal/coord/alarm"
 	"gregor/internal/coord/group/classic"
 )
 
@@ -71,7 +71,7 @@ type Shard struct {
 	cfg    *Config
 	groups map[string]*entry
 	queue  []change
-	alarms alarms
+	alarms alarm.Queue[*entry]
 	expire time.Time         // when expired offsets are looked for next
 	open   map[int64][]place // where producers have pending offsets
 	stats  Stats
@@ -87,6 +87,12 @@ type entry struct {
 	open    int                        // pending offsets of open transactions
 	alarm   time.Time                  // the earliest of the group's alarms; zero: none
 }
+
+// Name and Alarm meet alarm.Thing.
+func (e *entry) Name() string { return e.id }
+
+// Alarm is when the group wants to be looked at.
+func (e *entry) Alarm() *time.Time { return &e.alarm }
 
 // slot is the offset of one partition, in both views; nil is none.
 type slot struct {
@@ -270,47 +276,18 @@ func (s *Shard) Committed(upTo int64) {
 
 // --- Timers
 
-// alarms is a heap of when groups want to be looked at. A group has at most one
-// that counts, entry.alarm; others are stale and passed over.
-type alarms []alarm
-
-type alarm struct {
-	at time.Time
-	e  *entry
-}
-
-func (a alarms) Len() int { return len(a) }
-func (a alarms) Less(i, j int) bool {
-	if !a[i].at.Equal(a[j].at) {
-		return a[i].at.Before(a[j].at)
-	}
-	return a[i].e.id < a[j].e.id
-}
-func (a alarms) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
-func (a *alarms) Push(x any)   { *a = append(*a, x.(alarm)) }
-func (a *alarms) Pop() any {
-	old := *a
-	x := old[len(old)-1]
-	old[len(old)-1] = alarm{}
-	*a = old[:len(old)-1]
-	return x
-}
-
 // watch sets the alarm of a group that may have set a timer.
 func (s *Shard) watch(e *entry) {
 	if e.group == nil {
 		return
 	}
-	if at := e.group.Next(); !at.IsZero() && (e.alarm.IsZero() || at.Before(e.alarm)) {
-		e.alarm = at
-		heap.Push(&s.alarms, alarm{at, e})
-	}
+	s.alarms.Set(e, e.group.Next())
 }
 
 // Next is when Tick wants to be called.
 func (s *Shard) Next() time.Time {
-	if len(s.alarms) > 0 && (s.expire.IsZero() || s.alarms[0].at.Before(s.expire)) {
-		return s.alarms[0].at
+	if at := s.alarms.Next(); !at.IsZero() && (s.expire.IsZero() || at.Before(s.expire)) {
+		return at
 	}
 	return s.expire
 }
@@ -319,14 +296,12 @@ func (s *Shard) Next() time.Time {
 func (s *Shard) Tick(now time.Time) coord.Result {
 	var r coord.Result
 	ticked := false
-	for len(s.alarms) > 0 && !s.alarms[0].at.After(now) {
-		a := heap.Pop(&s.alarms).(alarm)
-		if a.e.group == nil || !a.e.alarm.Equal(a.at) {
+	for e, ok := s.alarms.Due(now); ok; e, ok = s.alarms.Due(now) {
+		if e.group == nil {
 			continue
 		}
-		a.e.alarm = time.Time{}
-		s.merge(&r, a.e.group.Tick(now))
-		s.watch(a.e)
+		s.merge(&r, e.group.Tick(now))
+		s.watch(e)
 		ticked = true
 	}
 	if !ticked && !s.expire.IsZero() && !s.expire.After(now) {

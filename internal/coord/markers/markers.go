@@ -94,6 +94,7 @@ type job struct {
 	order            txn.Order
 	left             int // partitions without a marker
 	off              bool
+	untold           bool // all markers are written, and the coordinator could not take note
 }
 
 // item is one marker of a job.
@@ -188,6 +189,49 @@ func (l *Loop) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.jobs)
+}
+
+// Stuck counts markers of partitions without a leader, and orders that are
+// carried out and of which the coordinator could not take note yet.
+func (l *Loop) Stuck() (homeless, untold int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, it := range l.waiting {
+		if node, exists := l.cfg.Leader(it.to); exists && node < 0 && !it.job.off {
+			homeless++
+		}
+	}
+	for j := range l.jobs {
+		if j.untold {
+			untold++
+		}
+	}
+	return homeless, untold
+}
+
+// Pending are the partitions of a transactional id whose markers are not known
+// to be written; false: no order for it is under way.
+func (l *Loop) Pending(id string) (left []txn.Partition, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	add := func(items []item) {
+		for _, it := range items {
+			if it.job.order.ID == id && !it.job.off {
+				left = append(left, it.to)
+			}
+		}
+	}
+	for j := range l.jobs {
+		ok = ok || j.order.ID == id
+	}
+	add(l.waiting)
+	for _, ln := range l.lanes {
+		add(ln.queue)
+		for f := range ln.flights {
+			add(f.items)
+		}
+	}
+	return left, ok
 }
 
 // Close drops all orders and waits until everything has ended.
@@ -371,6 +415,7 @@ func (l *Loop) finishLocked(j *job) {
 				l.mu.Unlock()
 				return
 			}
+			j.untold = true
 			l.mu.Unlock()
 			select {
 			case <-time.After(pause):

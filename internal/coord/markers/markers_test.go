@@ -246,6 +246,33 @@ func TestRefusedMarkers(t *testing.T) {
 	})
 }
 
+// What is not done yet can be told.
+func TestPending(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world, l *Loop) {
+		done, homeless, silent := at("a", 0), at("a", 1), at("a", 2)
+		w.silent = map[int32]bool{3: true}
+		w.leaders[done], w.leaders[homeless], w.leaders[silent] = 1, -1, 3
+		w.deaf, w.doneErr = 1000, kerr.CoordinatorNotAvailable
+		l.Order(0, 1, txn.Order{ID: "x", Partitions: []txn.Partition{done, homeless, silent}})
+		l.Order(0, 1, txn.Order{ID: "y", Partitions: []txn.Partition{done}})
+		synctest.Wait()
+		left, ok := l.Pending("x")
+		slices.SortFunc(left, func(a, b txn.Partition) int { return int(a.Partition - b.Partition) })
+		if !ok || !slices.Equal(left, []txn.Partition{homeless, silent}) {
+			t.Errorf("pending of x: %v, %v", left, ok)
+		}
+		if left, ok := l.Pending("y"); !ok || len(left) > 0 {
+			t.Errorf("pending of y: %v, %v", left, ok)
+		}
+		if _, ok := l.Pending("z"); ok {
+			t.Error("z is pending")
+		}
+		if homeless, untold := l.Stuck(); homeless != 1 || untold != 1 {
+			t.Errorf("%d markers without a leader, %d orders untold", homeless, untold)
+		}
+	})
+}
+
 // Very many orders share requests, of which a node has few at a time.
 func TestMarkersShareRequests(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world, l *Loop) {

@@ -41,12 +41,12 @@
 package txn
 
 import (
-	"container/heap"
 	"maps"
 	"slices"
 	"time"
 
 	"gregor/internal/coord"
+	"gregor/internal/coord/alarm"
 )
 
 // Config is the broker's part of the rules.
@@ -77,7 +77,7 @@ type Shard struct {
 	level  int16
 	ids    map[string]*entry
 	queue  []change
-	alarms alarms
+	alarms alarm.Queue[*entry]
 	expire time.Time // when expired ids are looked for next
 }
 
@@ -89,6 +89,12 @@ type entry struct {
 	parked             []parked
 	alarm              time.Time // the earliest of its alarms; zero: none
 }
+
+// Name and Alarm meet alarm.Thing.
+func (e *entry) Name() string { return e.id }
+
+// Alarm is when the id wants to be looked at.
+func (e *entry) Alarm() *time.Time { return &e.alarm }
 
 // parked is an AddPartitions that waits until the transaction before is over.
 type parked struct {
@@ -168,32 +174,6 @@ func (s *Shard) written(id string) *Txn {
 
 // --- Timers
 
-// alarms is a heap of when ids want to be looked at. An id has at most one that
-// counts, entry.alarm; others are stale and passed over.
-type alarms []alarm
-
-type alarm struct {
-	at time.Time
-	e  *entry
-}
-
-func (a alarms) Len() int { return len(a) }
-func (a alarms) Less(i, j int) bool {
-	if !a[i].at.Equal(a[j].at) {
-		return a[i].at.Before(a[j].at)
-	}
-	return a[i].e.id < a[j].e.id
-}
-func (a alarms) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
-func (a *alarms) Push(x any)   { *a = append(*a, x.(alarm)) }
-func (a *alarms) Pop() any {
-	old := *a
-	x := old[len(old)-1]
-	old[len(old)-1] = alarm{}
-	*a = old[:len(old)-1]
-	return x
-}
-
 // watch sets the alarm of an id whose state changed. An alarm that is too early
 // costs a look; so it is moved forward only.
 func (s *Shard) watch(e *entry) {
@@ -209,17 +189,13 @@ func (s *Shard) watch(e *entry) {
 			at = u
 		}
 	}
-	if at.IsZero() || !e.alarm.IsZero() && !at.Before(e.alarm) {
-		return
-	}
-	e.alarm = at
-	heap.Push(&s.alarms, alarm{at, e})
+	s.alarms.Set(e, at)
 }
 
 // Next is when Tick wants to be called.
 func (s *Shard) Next() time.Time {
-	if len(s.alarms) > 0 && (s.expire.IsZero() || s.alarms[0].at.Before(s.expire)) {
-		return s.alarms[0].at
+	if at := s.alarms.Next(); !at.IsZero() && (s.expire.IsZero() || at.Before(s.expire)) {
+		return at
 	}
 	return s.expire
 }
@@ -229,22 +205,20 @@ func (s *Shard) Next() time.Time {
 func (s *Shard) Tick(now time.Time) coord.Result {
 	r := coord.Result{Divisible: true}
 	ticked := false
-	for len(s.alarms) > 0 && !s.alarms[0].at.After(now) && len(r.Records) < atOnce {
-		a := heap.Pop(&s.alarms).(alarm)
-		if !a.e.alarm.Equal(a.at) {
-			continue
+	for len(r.Records) < atOnce {
+		e, ok := s.alarms.Due(now)
+		if !ok {
+			break
 		}
-		a.e.alarm = time.Time{}
 		ticked = true
-		s.endWaits(&r, a.e, now)
-		if t := a.e.written; t != nil && t.expires() >= 0 && t.expires() < now.UnixMilli() {
+		s.endWaits(&r, e, now)
+		if t := e.written; t != nil && t.expires() >= 0 && t.expires() < now.UnixMilli() {
 			s.timeOut(&r, t, now)
 			// The write may be refused: then it is tried again.
-			a.e.alarm = now.Add(retryTimeOut)
-			heap.Push(&s.alarms, alarm{a.e.alarm, a.e})
+			s.alarms.Set(e, now.Add(retryTimeOut))
 			continue
 		}
-		s.watch(a.e)
+		s.watch(e)
 	}
 	if !ticked && !s.expire.IsZero() && !s.expire.After(now) {
 		s.expireIDs(&r, now)

@@ -118,6 +118,10 @@ const (
 	raftFetched   = "kafka_server_raftmetrics_fetch_records_rate"
 	raftIdle      = "kafka_server_raftmetrics_poll_idle_ratio_avg"
 	lastApplied   = "kafka_server_brokermetadatametrics_last_applied_record_offset"
+	txnHomeless   = "kafka_coordinator_transaction_transactionmarkerchannelmanager_unknowndestinationqueuesize"
+	txnUntold     = "kafka_coordinator_transaction_transactionmarkerchannelmanager_logappendretryqueuesize"
+	txnLoadMax    = "kafka_server_transaction_coordinator_metrics_partition_load_time_max"
+	txnLoadAvg    = "kafka_server_transaction_coordinator_metrics_partition_load_time_avg"
 	groupCount    = "kafka_coordinator_group_groupmetadatamanager_numgroups"
 	offsetCount   = "kafka_coordinator_group_groupmetadatamanager_numoffsets"
 	groupsStable  = "kafka_coordinator_group_groupmetadatamanager_numgroupsstable"
@@ -256,6 +260,11 @@ var catalogue = []row{
 	{raftFetched, gauge, nil, "Records of the metadata log that this node took from a leader, a second.", "kafka.server:type=raft-metrics"},
 	{raftIdle, gauge, nil, "Share of time in which the loop of the metadata log had nothing to do.", "kafka.server:type=raft-metrics"},
 	{lastApplied, gauge, nil, "Version of the metadata that this broker works with.", "kafka.server:type=broker-metadata-metrics"},
+
+	{txnHomeless, gauge, nil, "Markers of transactions for partitions that nobody leads.", "kafka.coordinator.transaction:type=TransactionMarkerChannelManager,name=UnknownDestinationQueueSize"},
+	{txnUntold, gauge, nil, "Transactions with all markers whose coordinator cannot write that down yet.", "kafka.coordinator.transaction:type=TransactionMarkerChannelManager,name=LogAppendRetryQueueSize"},
+	{txnLoadMax, gauge, nil, "Milliseconds that the slowest load of a transaction coordinator in the last 30 s took; NaN for none.", "kafka.server:type=transaction-coordinator-metrics"},
+	{txnLoadAvg, gauge, nil, "Milliseconds that a load of a transaction coordinator in the last 30 s took, the mean; NaN for none.", "kafka.server:type=transaction-coordinator-metrics"},
 
 	{groupCount, gauge, nil, "Groups that this broker coordinates.", "kafka.coordinator.group:type=GroupMetadataManager,name=NumGroups"},
 	{offsetCount, gauge, nil, "Committed offsets that this broker keeps.", "kafka.coordinator.group:type=GroupMetadataManager,name=NumOffsets"},

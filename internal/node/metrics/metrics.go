@@ -31,6 +31,8 @@ type Sources struct {
 	Hosted func(yield func(Hosted) bool)
 	// Groups lists the groups coordinated here with their committed offsets.
 	Groups func(ctx context.Context) []Group
+	// Txns is what the transaction coordinators here tell.
+	Txns func() Txns
 	// Quorum is this node's view of the metadata quorum.
 	Quorum func() Quorum
 	// Sessions are the incremental fetch sessions.
@@ -366,6 +368,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	c.image()
 	c.quorum()
 	c.groups()
+	c.txns()
 	idle := m.idle.read()
 	c.send(handlerIdle, idle)
 	c.send(networkIdle, idle)

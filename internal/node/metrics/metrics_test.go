@@ -70,6 +70,7 @@ func busy(t *testing.T) (*Metrics, *prometheus.Registry) {
 		Groups: func(context.Context) []Group {
 			return []Group{{ID: "g", State: "Stable", Members: 2, Offsets: []GroupOffset{{"t", 0, 100}, {"t", 1, 7}}}}
 		},
+		Txns: func() Txns { return Txns{Homeless: 4, Untold: 5, LoadMax: 6, LoadAvg: 7} },
 		Quorum: func() Quorum {
 			return Quorum{State: "leader", Leader: 1, Vote: 1, Epoch: 4, HighWatermark: 9, LogEnd: 10, Voters: 3, Changing: true, Measures: RaftMeasures{CommitAvg: 2.5, Idle: 0.75}}
 		},

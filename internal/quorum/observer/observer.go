@@ -80,6 +80,7 @@ type Observer struct {
 	// Owned by the goroutine.
 	peer     *peer.Peer
 	addr     string
+	atLeader bool // addr is where the leader was said to be
 	verified bool
 	leader   *quorum.Voter // as last told
 	turn     int           // in Sources
@@ -121,7 +122,10 @@ func (o *Observer) run() {
 			continue
 		}
 		o.leave()
-		o.shunned, o.until, o.leader = o.addr, time.Now().Add(shun), nil
+		if o.leader != nil && o.atLeader {
+			o.shunned, o.until = o.addr, time.Now().Add(shun)
+		}
+		o.leader = nil
 		o.sleep(min(backOff<<min(o.failures, 10), maxBackOff))
 		o.failures++
 	}
@@ -176,6 +180,7 @@ func (o *Observer) choose() error {
 	if addr == "" && o.peer != nil {
 		return nil
 	}
+	o.atLeader = addr != ""
 	if addr == "" {
 		sources := o.cfg.Sources()
 		if len(sources) == 0 {
