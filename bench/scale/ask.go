@@ -20,7 +20,7 @@ import (
 // asker is the client. It asks one broker or another by hand, for a client
 // library's own patience would be measured too.
 type asker struct {
-	*kgo.Client
+	cl    *kgo.Client
 	batch []byte
 }
 
@@ -42,7 +42,7 @@ func ask(boot []string) (*asker, error) {
 	return &asker{cl, oneRecord()}, err
 }
 
-func (a *asker) close() { a.Client.Close() }
+func (a *asker) close() { a.cl.Close() }
 
 // oneRecord is a batch with one record of 100 bytes.
 func oneRecord() []byte {
@@ -60,9 +60,9 @@ func oneRecord() []byte {
 // do asks one broker (its id, or -1-n for the n-th that the client was told of)
 // once.
 func do[R kmsg.Response](ctx context.Context, a *asker, id int32, req kmsg.Request) (r R, err error) {
-	to := a.SeedBrokers()
+	to := a.cl.SeedBrokers()
 	if id >= 0 {
-		resp, err := a.Broker(int(id)).Request(ctx, req)
+		resp, err := a.cl.Broker(int(id)).Request(ctx, req)
 		if err != nil {
 			return r, err
 		}
@@ -99,14 +99,14 @@ func (a *asker) metadata(ctx context.Context, id int32) (map[place]state, error)
 }
 
 // await asks a broker until ok holds for all its partitions.
-func (a *asker) await(ctx context.Context, id int32, every time.Duration, ok func(map[place]state) bool) (map[place]state, error) {
+func (a *asker) await(ctx context.Context, id int32, every time.Duration, ok func(map[place]state) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var last map[place]state
 	for {
 		all, err := a.metadata(ctx, id)
 		if err == nil && len(all) > 0 && ok(all) {
-			return all, nil
+			return nil
 		}
 		if err == nil {
 			last = all
@@ -123,7 +123,7 @@ func (a *asker) await(ctx context.Context, id int32, every time.Duration, ok fun
 					full++
 				}
 			}
-			return nil, fmt.Errorf("of %d partitions %d have a leader and %d three in sync after %s (%v)", len(last), led, full, patience, err)
+			return fmt.Errorf("of %d partitions %d have a leader and %d three in sync after %s: %w", len(last), led, full, patience, errors.Join(err, ctx.Err()))
 		}
 	}
 }
@@ -146,7 +146,7 @@ func (a *asker) create(ctx context.Context) error {
 		t := kmsg.NewCreateTopicsRequestTopic()
 		t.Topic, t.NumPartitions, t.ReplicationFactor = fmt.Sprintf("scale-%02d", i), int32(*perEach), 3
 		req.Topics = append(req.Topics, t)
-		resp, err := req.RequestWith(ctx, a.Client)
+		resp, err := req.RequestWith(ctx, a.cl)
 		if err != nil {
 			return err
 		}

@@ -123,7 +123,7 @@ func start(ctx context.Context, dir string) (*cluster, error) {
 			found++
 		}
 	}
-	go io.Copy(io.Discard, out)
+	go func() { _, _ = io.Copy(io.Discard, out) }() // until the process is gone
 	if c.brokers[2] == nil {
 		c.stop()
 		return nil, errors.New("the cluster does not start")

@@ -102,14 +102,14 @@ func (m *measuring) create(ctx context.Context) error {
 	}
 	s.end("topics created, answered")
 	n := *topics * *perEach
-	if _, err := m.asker.await(ctx, -1, 50*time.Millisecond, func(all map[place]state) bool { return len(all) == n && whole(all) }); err != nil {
+	if err := m.asker.await(ctx, -1, 50*time.Millisecond, func(all map[place]state) bool { return len(all) == n && whole(all) }); err != nil {
 		return err
 	}
 	s.end("... known, led and in sync")
 	return nil
 }
 
-func (m *measuring) rest(ctx context.Context, what, name string) error {
+func (m *measuring) rest(what, name string) error {
 	time.Sleep(10 * time.Second)
 	s := m.begin(name)
 	time.Sleep(*idle)
@@ -124,11 +124,11 @@ func (m *measuring) rest(ctx context.Context, what, name string) error {
 	return nil
 }
 
-func (m *measuring) idleEmpty(ctx context.Context) error {
-	return m.rest(ctx, "idle, nothing written", "idle0")
+func (m *measuring) idleEmpty(context.Context) error {
+	return m.rest("idle, nothing written", "idle0")
 }
-func (m *measuring) idleWritten(ctx context.Context) error {
-	return m.rest(ctx, "idle, written", "idle1")
+func (m *measuring) idleWritten(context.Context) error {
+	return m.rest("idle, written", "idle1")
 }
 
 func (m *measuring) writeEach(ctx context.Context) error {
@@ -198,7 +198,7 @@ func (m *measuring) back(ctx context.Context, b *broker, kind string) error {
 		}
 	}
 	m.say("restart after a "+kind+" stop: answers clients after ms", "%d", time.Since(began).Milliseconds())
-	if _, err := m.asker.await(ctx, m.seed(m.other(b)), 50*time.Millisecond, whole); err != nil {
+	if err := m.asker.await(ctx, m.seed(m.other(b)), 50*time.Millisecond, whole); err != nil {
 		return err
 	}
 	m.say("... in sync everywhere after ms", "%d", time.Since(began).Milliseconds())
@@ -212,10 +212,10 @@ func (m *measuring) balance(ctx context.Context) error {
 	s := m.begin("")
 	req := kmsg.NewPtrElectLeadersRequest()
 	req.TimeoutMillis = 60_000
-	if _, err := req.RequestWith(ctx, m.asker.Client); err != nil {
+	if _, err := req.RequestWith(ctx, m.asker.cl); err != nil {
 		return err
 	}
-	_, err := m.asker.await(ctx, -1, 50*time.Millisecond, func(all map[place]state) bool {
+	err := m.asker.await(ctx, -1, 50*time.Millisecond, func(all map[place]state) bool {
 		led := map[int32]int{}
 		for _, s := range all {
 			led[s.leader]++
@@ -257,7 +257,7 @@ func (m *measuring) seed(b *broker) int32 {
 // that is not.
 func (m *measuring) failover(controller bool) func(context.Context) error {
 	return func(ctx context.Context) error {
-		resp, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, m.asker.Client)
+		resp, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, m.asker.cl)
 		if err != nil {
 			return err
 		}
@@ -266,7 +266,7 @@ func (m *measuring) failover(controller bool) func(context.Context) error {
 		t.Topic = "__cluster_metadata"
 		t.Partitions = append(t.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
 		q.Topics = append(q.Topics, t)
-		quorum, err := q.RequestWith(ctx, m.asker.Client)
+		quorum, err := q.RequestWith(ctx, m.asker.cl)
 		if err != nil {
 			return err
 		}

@@ -93,17 +93,22 @@ func BenchmarkScale(b *testing.B) {
 		}
 		b.ReportMetric(float64(liveBytes()-before)/float64(*scale), "B/partition")
 	})
-	b.Run("index", func(b *testing.B) {
-		alone := liveBytes()
-		var indexed *meta.Image
-		for b.Loop() {
-			indexed = img.Indexed()
-		}
-		b.ReportMetric(float64(liveBytes()-alone)/float64(*scale), "B/partition")
-		img = indexed
-	})
 	e := env()
-	var death []meta.Record
+	b.Run("death without index", func(b *testing.B) {
+		for b.Loop() {
+			FenceBrokers(img, []int32{7}, e)
+		}
+	})
+	alone, bare := liveBytes(), img
+	img = bare.Indexed()
+	perPartition := float64(liveBytes()-alone) / float64(*scale)
+	b.Run("index", func(b *testing.B) {
+		for b.Loop() {
+			bare.Indexed()
+		}
+		b.ReportMetric(perPartition, "B/partition")
+	})
+	death := FenceBrokers(img, []int32{7}, e)
 	b.Run("death", func(b *testing.B) {
 		for b.Loop() {
 			death = FenceBrokers(img, []int32{7}, e)
@@ -116,7 +121,7 @@ func BenchmarkScale(b *testing.B) {
 		}
 		b.ReportMetric(float64(len(meta.Split("death", death))), "entries")
 	})
-	var fenced *meta.Image
+	fenced := with(b, img, death...)
 	b.Run("death/apply", func(b *testing.B) {
 		for b.Loop() {
 			next, d, err := img.With(death)
@@ -129,7 +134,7 @@ func BenchmarkScale(b *testing.B) {
 					n++
 				}
 			}
-			if fenced = next; n < len(death)-1 {
+			if next.Version() != fenced.Version() || n < len(death)-1 {
 				b.Fatal(n)
 			}
 		}
