@@ -298,6 +298,8 @@ func (s *stop) transaction(ctx context.Context, name string, commit bool) (asked
 	}
 	client := s.c.Client(opts...)
 	defer client.Close()
+	// A record that was sent keeps franz-go busy after its context has ended.
+	defer context.AfterFunc(ctx, client.Close)()
 	if _, _, err := client.ProducerID(ctx); err != nil {
 		return false, err
 	}
