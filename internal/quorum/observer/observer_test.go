@@ -162,6 +162,13 @@ func start(sources ...string) *rig {
 	return r
 }
 
+// told is what the observer said of its trouble so far.
+func (r *rig) told() []error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.trouble)
+}
+
 func (r *rig) close() {
 	r.o.Close()
 	time.Sleep(time.Second) // answers under way
@@ -223,9 +230,12 @@ func TestSnapshotInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start("a")
 		defer r.close()
+		var mu sync.Mutex // connections come and go
 		data, size := "0123456789", int64(10)
 		r.set("a", func(q quorum.PullRequest) *quorum.PullAnswer {
 			time.Sleep(10 * time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
 			switch {
 			case q.Snapshot && size == 10 && q.At == 8:
 				data, size = "abcde", 5 // another
@@ -260,20 +270,23 @@ func TestTrouble(t *testing.T) {
 		if got := r.who(); !slices.Contains(got, "a") || !slices.Contains(got, "b") || len(got) > 40 {
 			t.Errorf("asked %d times: %q", len(got), got)
 		}
-		if len(r.trouble) != 1 || r.trouble[0] == nil {
-			t.Errorf("trouble %v", r.trouble)
+		if got := r.told(); len(got) != 1 || got[0] == nil {
+			t.Errorf("trouble %v", got)
 		}
 		r.set("b", entries("ok", -1))
 		time.Sleep(5 * time.Second)
-		if fed, _ := r.log.got(); len(fed) == 0 || len(r.trouble) != 2 || r.trouble[1] != nil {
-			t.Errorf("fed %q, trouble %v", fed, r.trouble)
+		if got := r.told(); len(got) != 2 || got[1] != nil {
+			t.Errorf("trouble %v", got)
+		}
+		if fed, _ := r.log.got(); len(fed) == 0 {
+			t.Error("nothing was fed")
 		}
 		r.log.mu.Lock()
 		r.log.refuse = errors.New("it does not go on from here")
 		r.log.mu.Unlock()
 		time.Sleep(10 * time.Second)
-		if len(r.trouble) != 3 || r.trouble[2] == nil {
-			t.Errorf("with a log that does not fit: trouble %v", r.trouble)
+		if got := r.told(); len(got) != 3 || got[2] == nil {
+			t.Errorf("with a log that does not fit: trouble %v", got)
 		}
 	})
 }
