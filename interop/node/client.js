@@ -57,14 +57,23 @@ async function produce () {
   out({ done: true })
 }
 
+// asked asks again after errors that pass, such as a leader that has just gone:
+// kafkajs' admin client does not.
+async function asked (f) {
+  for (const until = Date.now() + 20000; ; await sleep(50)) {
+    try { return await f() } catch (e) { if (!e.retriable || Date.now() > until) throw e }
+  }
+}
+
 // consume reads with a group of its own: kafkajs has no consumer without one.
 async function consume () {
   const ad = kafka.admin()
   await ad.connect()
   const from = a.from ?? 'start'
-  const at = from === 'start' ? (await ad.fetchTopicOffsets(a.topic)).map(o => ({ partition: o.partition, offset: o.low }))
+  const offsets = async () => from === 'start' ? (await ad.fetchTopicOffsets(a.topic)).map(o => ({ partition: o.partition, offset: o.low }))
     : from === 'end' ? (await ad.fetchTopicOffsets(a.topic)).map(o => ({ partition: o.partition, offset: o.high }))
       : await ad.fetchTopicOffsetsByTimestamp(a.topic, Number(from.slice(5)))
+  const at = await asked(offsets)
   const groupId = `reader-${process.pid}-${Date.now()}`
   await ad.disconnect()
   const c = kafka.consumer({ groupId, sessionTimeout: 6000, rebalanceTimeout: 6000 })
