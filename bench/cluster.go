@@ -141,7 +141,7 @@ func idleCPU(b *broker, _ string) result {
 	before := cpu(b.pids)
 	time.Sleep(wait)
 	return result{"cpu_pct_each": (cpu(b.pids) - before) / wait.Seconds() * 100 / float64(len(b.pids)),
-		"rss_mb_each": status(b.pids, "VmRSS:") / float64(len(b.pids))}
+		"rss_mb_each": status(b.pids, "VmRSS") / float64(len(b.pids))}
 }
 
 var clusterTargets = []target{

@@ -540,14 +540,14 @@ func latency(b *broker, topic string) result {
 }
 
 func manyPartitions(b *broker, topic string) result {
-	r0 := status(b.pids, "VmRSS:")
+	r0 := status(b.pids, "VmRSS")
 	s := begin(b)
 	_, drop := makeTopic(b, topic, 1000)
 	r := s.end(0, 0)
 	r["create_ms"] = r["wall_s"] * 1e3
 	delete(r, "wall_s")
 	r["cpu_ms"] = (cpu(b.pids) - s.bc) * 1e3
-	r["rss_grow_mb"] = status(b.pids, "VmRSS:") - r0
+	r["rss_grow_mb"] = status(b.pids, "VmRSS") - r0
 	// one record to each partition through one client
 	c := client(b, kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Millisecond))
 	var recs []*kgo.Record

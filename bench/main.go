@@ -106,7 +106,7 @@ func (b *broker) up() {
 	c0 := cpu(b.pids)
 	time.Sleep(3 * time.Second)
 	b.startup["idle_cpu_pct"] = (cpu(b.pids) - c0) / 3 * 100
-	b.startup["idle_rss_mb"] = status(b.pids, "VmRSS:")
+	b.startup["idle_rss_mb"] = status(b.pids, "VmRSS")
 }
 
 // exec starts the process.

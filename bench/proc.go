@@ -10,39 +10,28 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"gregor/bench/proc"
 )
 
-// cpu is user+system seconds used so far by the given processes (all threads,
-// plus children they have waited for).
-func cpu(pids []int) float64 {
-	var ticks int
+// cpu is what the given processes have used so far.
+func cpu(pids []int) (seconds float64) {
 	for _, p := range pids {
-		s, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
+		used, err := proc.CPU(p)
 		if err != nil {
 			panic(fmt.Sprintf("broker process %d is gone: %v", p, err))
 		}
-		f := strings.Fields(string(s[strings.LastIndexByte(string(s), ')')+2:]))
-		for _, i := range []int{11, 12, 13, 14} { // utime stime cutime cstime
-			n, _ := strconv.Atoi(f[i])
-			ticks += n
-		}
+		seconds += used
 	}
-	return float64(ticks) / 100
+	return seconds
 }
 
 // status sums one kB field of /proc/PID/status, in MB.
-func status(pids []int, field string) float64 {
-	var kb float64
+func status(pids []int, field string) (mb float64) {
 	for _, p := range pids {
-		s, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
-		for _, l := range strings.Split(string(s), "\n") {
-			if strings.HasPrefix(l, field) {
-				n, _ := strconv.ParseFloat(strings.Fields(l)[1], 64)
-				kb += n
-			}
-		}
+		mb += proc.Status(p, field)
 	}
-	return kb / 1024
+	return mb
 }
 
 // resetPeak makes VmHWM start again from the present RSS.
@@ -50,18 +39,6 @@ func resetPeak(pids []int) {
 	for _, p := range pids {
 		check(os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p), []byte("5"), 0))
 	}
-}
-
-// machineBusy is the machine's busy (and stolen) CPU seconds since boot.
-func machineBusy() float64 {
-	s, _ := os.ReadFile("/proc/stat")
-	f := strings.Fields(strings.SplitN(string(s), "\n", 2)[0])
-	var t int
-	for _, i := range []int{1, 2, 3, 6, 7, 8} { // user nice system irq softirq steal
-		n, _ := strconv.Atoi(f[i])
-		t += n
-	}
-	return float64(t) / 100
 }
 
 func selfCPU() float64 {
@@ -82,11 +59,11 @@ type span struct {
 
 func begin(b *broker) *span {
 	resetPeak(b.pids)
-	s := &span{b: b, bc: cpu(b.pids), cc: selfCPU(), machine: machineBusy(), stop: make(chan struct{}), anon: make(chan float64)}
+	s := &span{b: b, bc: cpu(b.pids), cc: selfCPU(), machine: proc.Busy(), stop: make(chan struct{}), anon: make(chan float64)}
 	go func() {
 		var mx float64
 		for {
-			mx = max(mx, status(b.pids, "RssAnon:"))
+			mx = max(mx, status(b.pids, "RssAnon"))
 			select {
 			case <-s.stop:
 				s.anon <- mx
@@ -107,8 +84,8 @@ func (s *span) end(records, bytes float64) result {
 	close(s.stop)
 	// CPU that neither the broker nor the load generator used, in percent of one
 	// core: other tenants, kernel writeback. High values mark a noisy round.
-	other := (machineBusy() - s.machine - brk - cli) / (el + 0.03) * 100
-	r := result{"other_cpu_pct": max(0, other), "rss_peak_mb": status(s.b.pids, "VmHWM:"), "rss_anon_peak_mb": <-s.anon, "wall_s": el}
+	other := (proc.Busy() - s.machine - brk - cli) / (el + 0.03) * 100
+	r := result{"other_cpu_pct": max(0, other), "rss_peak_mb": status(s.b.pids, "VmHWM"), "rss_anon_peak_mb": <-s.anon, "wall_s": el}
 	if bytes > 0 {
 		g := bytes / 1e9
 		r["MBps"] = bytes / 1e6 / el

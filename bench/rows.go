@@ -165,9 +165,9 @@ func memoryGrowth(b *broker, topic string) result {
 	defer drop()
 	batch := recordBatch(960, 1024)
 	rawLoad(leaders[0], topic, 4, batch, 2e9**gb)
-	few := status(b.pids, "RssAnon:")
+	few := status(b.pids, "RssAnon")
 	rawLoad(leaders[0], topic, 4, batch, 18e9**gb)
-	many := status(b.pids, "RssAnon:")
+	many := status(b.pids, "RssAnon")
 	return result{"anon_mb_2": few, "anon_mb_20": many, "ratio": many / few}
 }
 

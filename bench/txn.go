@@ -146,7 +146,7 @@ func txnOpen(b *broker, topic string) result {
 		open(-1-i, false)
 	}
 	time.Sleep(2 * time.Second)
-	before := status(b.pids, "RssAnon:")
+	before := status(b.pids, "RssAnon")
 	s := begin(b)
 	each(20, func(k int) {
 		for i := range txns / 20 {
@@ -154,8 +154,8 @@ func txnOpen(b *broker, topic string) result {
 		}
 	})
 	r := s.end(txns, 0)
-	return result{"anon_mb_before": before, "anon_mb_open": status(b.pids, "RssAnon:"),
-		"grew_mb": status(b.pids, "RssAnon:") - before, "broker_us_each": r["broker_us_rec"]}
+	return result{"anon_mb_before": before, "anon_mb_open": status(b.pids, "RssAnon"),
+		"grew_mb": status(b.pids, "RssAnon") - before, "broker_us_each": r["broker_us_rec"]}
 }
 
 // inTxn makes a batch one of a producer's transaction.

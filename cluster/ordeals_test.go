@@ -70,11 +70,17 @@ type trial struct {
 // progress waits until the clients have been served for a while.
 func (o *trial) progress() {
 	o.Helper()
-	want := o.load.Acknowledged() + 200
+	awaitMore(o.T, 200, o.load.Acknowledged)
+}
+
+// awaitMore waits until n more of what is counted have been done for clients.
+func awaitMore(t *testing.T, n int64, done func() int64) {
+	t.Helper()
+	want := done() + n
 	limit := time.Now().Add(time.Minute)
-	for o.load.Acknowledged() < want {
+	for done() < want {
 		if time.Now().After(limit) {
-			o.Fatalf("clients are not served: %d acknowledged, waiting for %d", o.load.Acknowledged(), want)
+			t.Fatalf("clients are not served: %d done, waiting for %d", done(), want)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -104,14 +110,20 @@ func (o *trial) revive(ns ...*node) {
 // preferred draws a node and a partition that it leads if it may.
 func (o *trial) preferred() (*node, int) {
 	o.Helper()
-	client := o.client()
-	defer client.Close()
-	m, err := kadm.NewClient(client).Metadata(o.Context(), topic)
-	if err != nil {
-		o.Fatal(err)
-	}
 	p := o.random.IntN(partitions)
-	return o.nodes[m.Topics[topic].Partitions[int32(p)].Replicas[0]-1], p
+	return o.nodes[o.describe(o.T, topic, p).Replicas[0]-1], p
+}
+
+// describe is a partition as the brokers tell it.
+func (c *cluster) describe(t *testing.T, topic string, p int) kadm.PartitionDetail {
+	t.Helper()
+	client := c.client()
+	defer client.Close()
+	m, err := kadm.NewClient(client).Metadata(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Topics[topic].Partitions[int32(p)]
 }
 
 // lead makes a node the leader of a partition that prefers it.

@@ -26,14 +26,7 @@ type txnTrial struct {
 // progress waits until transactions have been committed for a while.
 func (o *txnTrial) progress() {
 	o.Helper()
-	want := o.load.Committed() + 5
-	limit := time.Now().Add(time.Minute)
-	for o.load.Committed() < want {
-		if time.Now().After(limit) {
-			o.Fatalf("no transactions are committed: %v", o.load)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	awaitMore(o.T, 5, o.load.Committed)
 }
 
 // coordinator is the node that coordinates a transactional id of the load.
@@ -51,13 +44,7 @@ func (o *txnTrial) coordinator(id string) *node {
 // leader is the node that leads the first partition of a topic.
 func (o *txnTrial) leader(topic string) *node {
 	o.Helper()
-	client := o.client()
-	defer client.Close()
-	m, err := kadm.NewClient(client).Metadata(o.Context(), topic)
-	if err != nil {
-		o.Fatal(err)
-	}
-	if at := m.Topics[topic].Partitions[0].Leader; at > 0 {
+	if at := o.describe(o.T, topic, 0).Leader; at > 0 {
 		return o.nodes[at-1]
 	}
 	return o.nodes[o.random.IntN(3)]

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"gregor/bench/proc"
 )
 
 // measuring goes through the phases and writes a line for each figure.
@@ -50,7 +52,7 @@ func (m *measuring) begin(name string) *span {
 			go m.takeProfile(b, name)
 		}
 	}
-	return &span{m, time.Now(), m.each(cpu), busy()}
+	return &span{m, time.Now(), m.each(cpu), proc.Busy()}
 }
 
 func (m *measuring) takeProfile(b *broker, name string) {
@@ -80,12 +82,12 @@ func (s *span) end(what string) {
 		pct += fmt.Sprintf(" %.1f", d/now*100)
 	}
 	s.m.say(what+": s; CPU s; % of a core", "%.2f;%s;%s   (machine busy with other things %.0f %%)", now, secs, pct,
-		max(0, (busy()-s.busy-sum)/now*100))
+		max(0, (proc.Busy()-s.busy-sum)/now*100))
 }
 
 func (m *measuring) memory(when string) {
 	m.say("RSS MB, "+when, "%.0f (peak %.0f)", m.each(rss), m.each(peak))
-	m.say("open files, "+when, "%.0f", m.each(func(pid int) float64 { return float64(files(pid)) }))
+	m.say("open files, "+when, "%.0f", m.each(func(pid int) float64 { return float64(proc.Files(pid)) }))
 }
 
 func (m *measuring) atStart(ctx context.Context) error {

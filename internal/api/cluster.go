@@ -87,11 +87,11 @@ func (f *Cluster) describe(_ context.Context, c *Call, req *kmsg.DescribeCluster
 	default:
 		return nil, fmt.Errorf("%w: %d", kerr.UnsupportedEndpointType, asked)
 	}
-	var nodes []int32
+	resp.ControllerID = -1
 	for b := range img.Brokers() {
 		e, ok := b.Endpoint(c.Listener())
 		if ok && !b.Fenced {
-			nodes = append(nodes, b.ID)
+			resp.ControllerID = controllerFor(resp.ControllerID, b.ID, f.NodeID)
 		}
 		if !ok || b.Fenced && !req.IncludeFencedBrokers {
 			continue
@@ -100,7 +100,6 @@ func (f *Cluster) describe(_ context.Context, c *Call, req *kmsg.DescribeCluster
 			NodeID: b.ID, Host: e.Host, Port: int32(e.Port), Rack: rack(b), IsFenced: b.Fenced,
 		})
 	}
-	resp.ControllerID = someBroker(nodes, f.NodeID)
 	return resp, nil
 }
 

@@ -27,7 +27,9 @@ import (
 //	2: flexible
 //	3: top-level error code
 //	4: total and usable bytes of the volume (KIP-827)
-//	5: whether the directory takes no new replicas (KIP-1066), as in Kafka 4.3
+//	5: whether the directory takes no new replicas (KIP-1066)
+//
+// Differs from Kafka: version 5 is 4.3's, like cordoned directories themselves.
 
 // AlterReplicaLogDirs: 1-2
 //

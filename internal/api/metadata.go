@@ -74,17 +74,16 @@ func (m *Metadata) metadata(ctx context.Context, c *Call, req *kmsg.MetadataRequ
 	img := m.Images.Image()
 	resp := kmsg.NewPtrMetadataResponse()
 	resp.ClusterID = kmsg.StringPtr(img.ClusterID())
-	var nodes []int32
+	resp.ControllerID = -1
 	resp.AuthorizedOperations = opsIf(req.IncludeClusterAuthorizedOperations, clusterOps)
 	for b := range img.Brokers() {
 		if e, ok := b.Endpoint(c.Listener()); ok && !b.Fenced {
 			resp.Brokers = append(resp.Brokers, kmsg.MetadataResponseBroker{
 				NodeID: b.ID, Host: e.Host, Port: int32(e.Port), Rack: rack(b),
 			})
-			nodes = append(nodes, b.ID)
+			resp.ControllerID = controllerFor(resp.ControllerID, b.ID, m.NodeID)
 		}
 	}
-	resp.ControllerID = someBroker(nodes, m.NodeID)
 	v := &viewer{img: img, listener: c.Listener(), version: c.Version}
 	ops := opsIf(req.IncludeTopicAuthorizedOperations, topicOps)
 	if all := req.Topics == nil || c.Version == 0 && len(req.Topics) == 0; all {
@@ -100,18 +99,15 @@ func (m *Metadata) metadata(ctx context.Context, c *Call, req *kmsg.MetadataRequ
 	return resp, nil
 }
 
-// someBroker is who clients take for the controller: any broker passes on what
-// is the controller's, this one for choice. It must be among the brokers that
-// they are told of, and this one is not while it starts.
-func someBroker(told []int32, self int32) int32 {
-	switch {
-	case len(told) == 0:
-		return -1
-	case slices.Contains(told, self):
-		return self
-	default:
-		return told[0]
+// controllerFor is who clients take for the controller, of those chosen so far
+// (-1: nobody) and next: any broker passes on what is the controller's, this one
+// for choice. It must be among the brokers that they are told of, and this one is
+// not while it starts.
+func controllerFor(chosen, next, self int32) int32 {
+	if chosen < 0 || next == self {
+		return next
 	}
+	return chosen
 }
 
 // invalidMetadata refuses a whole request: with a code where the version has

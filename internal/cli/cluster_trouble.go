@@ -25,10 +25,6 @@ type dirView struct {
 	total, avail int64 // bytes of the volume, -1: not told
 }
 
-// fullBelow is the share of a volume that is left when its directory counts as
-// nearly full.
-const fullBelow = 0.03
-
 // trouble says of nodes what stands behind the states: one line for each thing
 // that somebody has to do something about.
 func (v *clusterView) trouble(ctx context.Context, cl *kgo.Client) []string {
@@ -67,7 +63,7 @@ func (d dirView) trouble() string {
 		return fmt.Sprintf("has lost the log directory %s: the disk failed; the log tells how", d.path)
 	case d.total > 0 && d.avail == 0:
 		return fmt.Sprintf("has a full disk under %s, and takes no records for what lies there", d.path)
-	case d.total > 0 && float64(d.avail) < fullBelow*float64(d.total):
+	case d.total > 0 && float64(d.avail) < lowSpace*float64(d.total):
 		return fmt.Sprintf("has little room under %s: %s of %s", d.path, sizeText(d.avail), sizeText(d.total))
 	case d.cordoned:
 		return fmt.Sprintf("takes nothing new into %s: it is cordoned (cordoned.log.dirs)", d.path)

@@ -131,36 +131,36 @@ func (c *client) diagnoseCluster(ctx context.Context) []finding {
 	}
 	meta := raw.(*kmsg.MetadataResponse)
 	var list []finding
-	usable := false
+	usable := int32(-1) // a broker that is reached
 	for _, b := range meta.Brokers {
 		f := advertised(ctx, cl, b, meta.ClusterID)
 		if f.State == sound {
-			usable = true
+			usable = b.NodeID
 		} else {
 			f.Do = fmt.Sprintf("set advertised.listeners of broker %d to a name and port that clients reach, such as %s", b.NodeID, strings.Split(c.brokers, ",")[0])
 		}
 		list = append(list, f)
 	}
-	if !usable {
+	if usable < 0 {
 		return list
 	}
 	for _, b := range meta.Brokers {
 		list = append(list, disks(ctx, cl, b.NodeID)...)
 	}
 	list = append(list, clock(ctx, cl))
-	list = append(list, internalTopics(ctx, kadm.NewClient(cl), meta)...)
-	return append(list, partitions(ctx, kadm.NewClient(cl)))
+	a := kadm.NewClient(cl)
+	topics, err := a.ListTopicsWithInternal(ctx)
+	if err != nil {
+		return append(list, finding{Check: "partitions", State: problem, Found: kafka.ErrorText(err)})
+	}
+	list = append(list, internalTopics(ctx, a, usable, topics, len(meta.Brokers))...)
+	return append(list, partitions(topics))
 }
 
 // internalTopics finds those that do not exist and want more replicas than there
 // are brokers: groups or transactions wait for them for ever.
-func internalTopics(ctx context.Context, a *kadm.Client, meta *kmsg.MetadataResponse) []finding {
-	topics, err := a.ListTopicsWithInternal(ctx)
-	if err != nil || len(meta.Brokers) == 0 {
-		return nil // told of by others
-	}
-	id := meta.Brokers[0].NodeID
-	found, err := a.DescribeBrokerConfigs(ctx, id)
+func internalTopics(ctx context.Context, a *kadm.Client, ask int32, topics kadm.TopicDetails, brokers int) []finding {
+	found, err := a.DescribeBrokerConfigs(ctx, ask)
 	if err != nil || len(found) == 0 {
 		return nil
 	}
@@ -173,7 +173,7 @@ func internalTopics(ctx context.Context, a *kadm.Client, meta *kmsg.MetadataResp
 		if topic == "" || topics.Has(topic) {
 			continue
 		}
-		if f, bad := factorFinding(topic, c.Key, c.MaybeValue(), len(meta.Brokers)); bad {
+		if f, bad := factorFinding(topic, c.Key, c.MaybeValue(), brokers); bad {
 			list = append(list, f)
 		}
 	}
@@ -278,11 +278,7 @@ func written(dir string, now time.Time) finding {
 	return f
 }
 
-func partitions(ctx context.Context, a *kadm.Client) finding {
-	topics, err := a.ListTopicsWithInternal(ctx)
-	if err != nil {
-		return finding{Check: "partitions", State: problem, Found: kafka.ErrorText(err)}
-	}
+func partitions(topics kadm.TopicDetails) finding {
 	n, leaderless, behind := 0, 0, 0
 	topics.EachPartition(func(p kadm.PartitionDetail) {
 		n++

@@ -80,18 +80,11 @@ func (i *Image) Indexed() *Image {
 		dirs  []dirUse
 	}
 	lists := map[int32]*list{}
-	var few [1024]*list // the same for small ids, which most are
 	of := func(b int32) *list {
-		if b >= 0 && int(b) < len(few) && few[b] != nil {
-			return few[b]
-		}
 		l := lists[b]
 		if l == nil {
 			l = &list{}
 			lists[b] = l
-			if b >= 0 && int(b) < len(few) {
-				few[b] = l
-			}
 		}
 		return l
 	}

@@ -55,8 +55,7 @@ type changing struct {
 }
 
 // ChangeVoters makes a change and waits until it is committed, unless it is
-// Early. Besides the
-// refusals, err may be meta.ErrNotLeader and meta.ErrUnknown.
+// Early. Besides the refusals, err may be meta.ErrNotLeader and meta.ErrUnknown.
 func (n *Node) ChangeVoters(ctx context.Context, ch VoterChange) error {
 	patience := 2 * n.cfg.Tick * time.Duration(n.cfg.ElectionTicks)
 	for began := time.Now(); ; {

@@ -41,29 +41,37 @@ const cost = 500
 
 // run tries seeds with clusters of one kind.
 func run(t *testing.T, cfg Config, few int) {
+	eachSeed(t, cfg, few, cost, func(t *testing.T, c *Cluster) []string {
+		acknowledged, wrong := c.ordeal(30 * time.Second)
+		t.Logf("%d records acknowledged", acknowledged)
+		if acknowledged < 100 {
+			t.Errorf("only %d records were acknowledged: this proves nothing", acknowledged)
+		}
+		return wrong
+	})
+}
+
+// eachSeed starts a cluster for each seed, in a bubble of its own, and has it
+// tormented; what torment finds wrong fails the test.
+func eachSeed(t *testing.T, cfg Config, few, cost int, torment func(*testing.T, *Cluster) []string) {
 	for seed := range seeds.All(t, few, cost) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			cfg.Seed = seed
 			if cfg.Nodes > 1 {
 				cfg.Plain = int(seed % 2)
 			}
-			synctest.Test(t, func(t *testing.T) { one(t, cfg) })
+			synctest.Test(t, func(t *testing.T) { one(t, cfg, torment) })
 		})
 	}
 }
 
-func one(t *testing.T, cfg Config) {
+func one(t *testing.T, cfg Config, torment func(*testing.T, *Cluster) []string) {
 	c, err := Start(cfg)
 	var wrong []string
 	if err != nil {
 		wrong = append(c.checks.violations(), err.Error())
 	} else {
-		var acknowledged int64
-		acknowledged, wrong = c.ordeal(30 * time.Second)
-		t.Logf("%d records acknowledged", acknowledged)
-		if acknowledged < 100 {
-			t.Errorf("only %d records were acknowledged: this proves nothing", acknowledged)
-		}
+		wrong = torment(t, c)
 	}
 	c.Close()
 	if len(wrong) == 0 && !t.Failed() {

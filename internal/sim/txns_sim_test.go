@@ -9,13 +9,8 @@
 package sim
 
 import (
-	"strconv"
-	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"gregor/internal/seeds"
 )
 
 func TestSimTransactionsOneNode(t *testing.T) {
@@ -35,39 +30,15 @@ func TestSimTransactionsFiveNodes(t *testing.T) {
 
 // runTxns tries seeds with clusters of one kind.
 func runTxns(t *testing.T, cfg Config, few int) {
-	for seed := range seeds.All(t, few, 2*cost) {
-		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
-			cfg.Seed = seed
-			synctest.Test(t, func(t *testing.T) { oneOfTxns(t, cfg) })
-		})
-	}
-}
-
-func oneOfTxns(t *testing.T, cfg Config) {
-	c, err := Start(cfg)
-	var wrong []string
-	if err != nil {
-		wrong = append(c.checks.violations(), err.Error())
-	} else {
-		w, found := c.txnOrdeal(30 * time.Second)
-		wrong = found
-		if w != nil {
-			t.Log(w)
-			if w.Committed() < 20 {
-				t.Errorf("only %d transactions were committed: this proves nothing", w.Committed())
-			}
+	eachSeed(t, cfg, few, 2*cost, func(t *testing.T, c *Cluster) []string {
+		w, wrong := c.txnOrdeal(30 * time.Second)
+		if w == nil {
+			return wrong
 		}
-	}
-	c.Close()
-	if len(wrong) == 0 && !t.Failed() {
-		return
-	}
-	for _, m := range c.machines {
-		t.Logf("node %d:\n%s", m.id, m.log)
-	}
-	t.Logf("metadata: %s", c.checks.state())
-	t.Logf("faults:\n%s", strings.Join(c.Story(), "\n"))
-	for _, x := range wrong {
-		t.Error(x)
-	}
+		t.Log(w)
+		if w.Committed() < 20 {
+			t.Errorf("only %d transactions were committed: this proves nothing", w.Committed())
+		}
+		return wrong
+	})
 }

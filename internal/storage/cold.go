@@ -32,7 +32,7 @@ const (
 // pace brings in what a read from offset on would find missing, and returns how
 // much it may read then. It waits some commits at most.
 func (d *Dir) pace(s *segment.Segment, h *segment.Handle, from int64, most int64, active bool) int64 {
-	if d.flushing.Load() == 0 && time.Now().UnixNano()-d.committed.Load() > int64(committing) {
+	if last := d.committed.Load(); d.flushing.Load() == 0 && (last == 0 || time.Since(d.opened)-time.Duration(last) > committing) {
 		h.ReadAhead(true)
 		return most
 	}

@@ -114,10 +114,10 @@ func (d *Dir) commitQueue() {
 		return
 	}
 	began := time.Now()
-	d.flushing.Store(max(1, int64(began.Sub(d.opened)))) // not by the wall clock: that may be set meanwhile
+	d.flushing.Store(int64(max(1, began.Sub(d.opened))))
 	err := d.syncJobs(d.jobs)
 	d.flushing.Store(0)
-	d.committed.Store(time.Now().UnixNano())
+	d.committed.Store(int64(max(1, time.Since(d.opened))))
 	select {
 	case d.gap <- struct{}{}:
 	default:

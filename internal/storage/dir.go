@@ -68,9 +68,9 @@ type Dir struct {
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
 	noSpace       atomic.Bool
-	reserved      atomic.Bool // the reserve file holds its blocks
-	opened        time.Time
-	flushing      atomic.Int64 // how long after that a commit began to wait for the disk, 0: none does
+	reserved      atomic.Bool  // the reserve file holds its blocks
+	opened        time.Time    // others count from then, for the wall clock may be set
+	flushing      atomic.Int64 // when a commit began to wait for the disk, 0: none does
 	scrubRate     atomic.Int64
 	foreign       atomic.Int64  // appends to logs that are not durable, since the last syncfs
 	committed     atomic.Int64  // when the last commit ended, 0: none did

@@ -9,9 +9,10 @@ import (
 )
 
 // LeaveSeats takes a broker's replicas out of the ISR and the ELR, by its own
-// word: the log is damaged, or the disk does not answer. Others are elected where it led. A partition that nobody else could lead is left
-// as it is: a damaged log serves what is not damaged. What was asked of another
-// leader epoch is passed over.
+// word: the log is damaged, or the disk does not answer. Others are elected where
+// it led. A partition that nobody else could lead is left as it is: a damaged log
+// serves what is not damaged. What was asked of another leader epoch is passed
+// over.
 func LeaveSeats(img *meta.Image, broker int32, epoch int64, asked []InEpoch, env Env) ([]meta.Record, error) {
 	if err := checkBrokerEpoch(img, broker, epoch); err != nil {
 		return nil, err

@@ -120,16 +120,24 @@ func (c *Cache) TruncateEnd(end int64) bool {
 func (c *Cache) TruncateStart(start int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	entries, changed := from(c.entries, start)
+	c.entries = entries
+	return changed
+}
+
+// from is entries as a log has them that begins at start, and whether that
+// differs. It does not change what it was given, which may be its answer.
+func from(entries []Entry, start int64) ([]Entry, bool) {
 	n := 0
-	for n < len(c.entries) && c.entries[n].Start <= start {
+	for n < len(entries) && entries[n].Start <= start {
 		n++
 	}
-	if n == 0 || n == 1 && c.entries[0].Start == start {
-		return false
+	if n == 0 || n == 1 && entries[0].Start == start {
+		return entries, false
 	}
-	c.entries = slices.Clone(c.entries[n-1:])
-	c.entries[0].Start = start
-	return true
+	entries = slices.Clone(entries[n-1:])
+	entries[0].Start = start
+	return entries, true
 }
 
 // Clear forgets everything.
@@ -152,15 +160,7 @@ func Between(entries []Entry, start, end int64) []Entry {
 	for n := len(entries); n > 0 && entries[n-1].Start > end; n-- {
 		entries = entries[:n-1]
 	}
-	n := 0
-	for n < len(entries) && entries[n].Start <= start {
-		n++
-	}
-	if n == 0 || n == 1 && entries[0].Start == start {
-		return entries
-	}
-	entries = slices.Clone(entries[n-1:])
-	entries[0].Start = start
+	entries, _ = from(entries, start)
 	return entries
 }
 
