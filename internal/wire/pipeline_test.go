@@ -9,6 +9,23 @@ import (
 	"testing"
 )
 
+// Connections that have parked a request and begun the next hold what they have
+// sent, not a buffer each: others can still be read from.
+func TestParkedWithMoreToReadHoldLittle(t *testing.T) {
+	t.Parallel()
+	e := newEcho()
+	s, addr := start(t, Config{Handler: e, BufferBytes: 1 << 20})
+	for range 64 {
+		send(t, dial(t, addr), append(frame(2, 0, 1, []byte("fetch")), 0, 0, 0))
+	}
+	until(t, "all are parked", func() bool { return s.inPhase(phaseParked) == 64 })
+	c := dial(t, addr)
+	send(t, c, frame(0, 0, 7, []byte("me")))
+	if id, body := receive(t, c); id != 7 || string(body) != "me" {
+		t.Fatalf("answer %d: %q", id, body)
+	}
+}
+
 // watched is a context that counts those who wait for its end.
 type watched struct {
 	context.Context

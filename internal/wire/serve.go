@@ -24,10 +24,11 @@ func (c *Conn) serve(frame []byte) bool {
 	ctx := c.ctx
 	var own *buffer
 	if kind.Parks {
-		// It may wait for long: not with 64 KiB of the pool for a few bytes.
+		// It may wait for long: not with 64 KiB of the pool for a few bytes,
+		// its own or of the request after it.
 		ctx = c.parked
 		c.park()
-		if c.r == c.w && len(c.in.b) == connBuffer {
+		if len(c.in.b) == connBuffer {
 			if own = c.s.pool.tryGet(len(body)); own != nil {
 				body = own.b[:copy(own.b, body)]
 				c.shrink()
