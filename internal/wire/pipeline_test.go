@@ -9,6 +9,96 @@ import (
 	"testing"
 )
 
+// only gives the server's one connection, once it is there.
+func (s *Server) only(t testing.TB) (conn *Conn) {
+	t.Helper()
+	until(t, "a connection", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c := range s.conns {
+			conn = c
+		}
+		return conn != nil
+	})
+	return conn
+}
+
+// Answers that are there at once, behind one that is not, are bounded: a client
+// that sends on and on is not read any more.
+func TestAnswersBehindAPendingAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name        string
+		size, sends int
+	}{
+		{"many", 8, 4 * maxQueued},
+		{"large", 60 << 10, 64},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			e := newEcho()
+			s, addr := start(t, Config{Handler: e})
+			c := dial(t, addr)
+			send(t, c, frame(1, 0, 0, nil))
+			p := <-e.came
+			written := make(chan error, 1)
+			go func() {
+				var err error
+				for i := 0; i < tc.sends && err == nil; i++ {
+					_, err = c.Write(frame(0, 0, int32(i+1), make([]byte, tc.size)))
+				}
+				written <- err
+			}()
+			conn := s.only(t)
+			until(t, "the reader waits for the writer", func() bool {
+				conn.mu.Lock()
+				defer conn.mu.Unlock()
+				queued, bytes := len(conn.queue)-conn.head, 0
+				for _, it := range conn.queue[conn.head:] {
+					bytes += len(it.reply.Body)
+				}
+				if queued > maxQueued+1 || bytes > 2*maxQueuedBytes {
+					t.Fatalf("%d answers of %d bytes are queued", queued, bytes)
+				}
+				return conn.waiting
+			})
+			close(p.done)
+			for i := range tc.sends + 1 {
+				if id, _ := receive(t, c); int(id) != i {
+					t.Fatalf("answer %d instead of %d", id, i)
+				}
+			}
+			if err := <-written; err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// While the reader waits for room in the queue its client may leave.
+func TestClientLeavesBehindAFullQueue(t *testing.T) {
+	t.Parallel()
+	e := newEcho()
+	s, addr := start(t, Config{Handler: e})
+	c := dial(t, addr)
+	send(t, c, frame(1, 0, 0, nil))
+	p := <-e.came
+	for range maxQueued + 1 {
+		send(t, c, frame(0, 0, 1, nil))
+	}
+	until(t, "the reader waits for the writer", func() bool { return s.inPhase(phaseParked) == 1 })
+	_ = c.Close()
+	until(t, "the sweeper finds the client gone", func() bool {
+		s.sweepOnce(s.base.Add(1 << 40))
+		select {
+		case <-p.cancel:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
 // Connections that have parked a request and begun the next hold what they have
 // sent, not a buffer each: others can still be read from.
 func TestParkedWithMoreToReadHoldLittle(t *testing.T) {

@@ -50,6 +50,7 @@ func (c *Conn) serve(frame []byte) bool {
 
 	if pending == nil {
 		if c.writing.Load() && c.enqueue(it, false) {
+			c.awaitQueue()
 			return !reply.Close && !c.failed.Load()
 		}
 		return c.answer(&it)
@@ -60,7 +61,7 @@ func (c *Conn) serve(frame []byte) bool {
 			return false
 		}
 		c.enqueue(it, true)
-		c.awaitWriter(maxQueued)
+		c.awaitQueue()
 		return !c.failed.Load()
 	}
 	// Everything else that waits stops the reading, and waits behind what is
@@ -155,15 +156,24 @@ func (c *Conn) enqueue(it item, start bool) bool {
 		go c.write()
 	}
 	c.queue = append(c.queue, it)
+	c.queued += it.reply.bytes()
 	return true
 }
 
-// awaitWriter waits until no more than limit answers are queued; 0 means until
-// the writer has ended and the output is the reader's.
+// awaitQueue waits until the queue has room. The client may leave meanwhile.
+func (c *Conn) awaitQueue() {
+	c.park()
+	c.awaitWriter(maxQueued)
+	c.phase.Store(phaseServe)
+}
+
+// awaitWriter waits until no more than limit answers are queued, nor too many
+// bytes of them; 0 means until the writer has ended and the output is the
+// reader's.
 func (c *Conn) awaitWriter(limit int) {
 	for c.writing.Load() {
 		c.mu.Lock()
-		if n := len(c.queue) - c.head; !c.writing.Load() || limit > 0 && n <= limit {
+		if n := len(c.queue) - c.head; !c.writing.Load() || limit > 0 && n <= limit && c.queued <= maxQueuedBytes {
 			c.mu.Unlock()
 			return
 		}
@@ -194,6 +204,7 @@ func (c *Conn) write() {
 		it := c.queue[c.head]
 		c.queue[c.head] = item{}
 		c.head++
+		c.queued -= it.reply.bytes()
 		if c.head >= 64 && c.head*2 >= len(c.queue) {
 			n := copy(c.queue, c.queue[c.head:])
 			clear(c.queue[n:])
@@ -244,6 +255,15 @@ func (c *Conn) toldLocked() {
 		default:
 		}
 	}
+}
+
+// bytes is what a reply holds in memory.
+func (r *Reply) bytes() int {
+	n := len(r.Body)
+	for i := range r.Parts {
+		n += len(r.Parts[i].Bytes)
+	}
+	return n
 }
 
 func release(r *Reply) {
