@@ -89,6 +89,8 @@ type Route struct {
 	AdvertiseMin int16
 	// ParksLong: serving may wait for long; see Parks.
 	ParksLong bool
+	// quick: serving waits for nothing, or by a wire.Pending; see wire.Kind.
+	quick bool
 	// Inner: served only where nodes talk to each other, see Config.Inner.
 	Inner bool
 	// A raw handler decodes by itself, and keeps neither call nor body; a typed

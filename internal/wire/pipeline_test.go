@@ -3,11 +3,17 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"sync/atomic"
 	"testing"
 )
+
+// handlerFunc is a Handler.
+type handlerFunc func(ctx context.Context, r *Request) (Reply, Pending)
+
+func (f handlerFunc) Serve(ctx context.Context, r *Request) (Reply, Pending) { return f(ctx, r) }
 
 // only gives the server's one connection, once it is there.
 func (s *Server) only(t testing.TB) (conn *Conn) {
@@ -97,6 +103,24 @@ func TestClientLeavesBehindAFullQueue(t *testing.T) {
 			return false
 		}
 	})
+}
+
+// An answer does not wait for the next request when that takes its time.
+func TestAnswerBeforeARequestThatBlocks(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	_, addr := start(t, Config{Handler: handlerFunc(func(_ context.Context, r *Request) (Reply, Pending) {
+		if r.Key == 2 {
+			<-release
+		}
+		return Reply{Body: bytes.Clone(r.Body)}, nil
+	})})
+	t.Cleanup(func() { close(release) })
+	c := dial(t, addr)
+	send(t, c, append(frame(0, 0, 1, []byte("commit")), frame(2, 0, 2, []byte("join"))...))
+	if id, body := receive(t, c); id != 1 || string(body) != "commit" {
+		t.Fatalf("answer %d: %q", id, body)
+	}
 }
 
 // Connections that have parked a request and begun the next hold what they have

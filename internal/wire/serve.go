@@ -22,6 +22,12 @@ func (c *Conn) serve(frame []byte) bool {
 	// c.now is when the frame was received or, where it came with the one
 	// before, when that was served.
 	ctx := c.ctx
+	if !kind.Quick && !c.writing.Load() && !c.out.empty() {
+		// Answers wait for their like, not for what this one may wait for.
+		if c.out.flush() != nil {
+			return false
+		}
+	}
 	var own *buffer
 	if kind.Parks {
 		// It may wait for long: not with 64 KiB of the pool for a few bytes,
