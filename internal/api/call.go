@@ -123,3 +123,16 @@ func (r Route) Among() Route { r.Inner = true; return r }
 
 // Parks marks a row whose handler may wait for long (JoinGroup, SyncGroup).
 func (r Route) Parks() Route { r.ParksLong = true; return r }
+
+// once tells what a request asks for for the first time. What can be large is
+// told once, however often it is asked for: else a short request could ask for
+// an answer of gigabytes.
+type once[K comparable] map[K]struct{}
+
+func (o once[K]) first(k K) bool {
+	if _, again := o[k]; again {
+		return false
+	}
+	o[k] = struct{}{}
+	return true
+}
