@@ -142,6 +142,16 @@ func (c *Sessions) removeLocked(s *session) {
 	}
 }
 
+// size is how many partitions a session has; 0 when there is no such one.
+func (c *Sessions) size(id int32) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.byID[id]; s != nil {
+		return s.size
+	}
+	return 0
+}
+
 // forget removes a session, if there is such a one.
 func (c *Sessions) forget(id int32) {
 	c.mu.Lock()

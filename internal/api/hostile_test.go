@@ -71,3 +71,51 @@ func TestApiVersionsKeepsLittle(t *testing.T) { // alone: it counts what is allo
 		}
 	}
 }
+
+// A request that goes on with a session claims memory for all its partitions,
+// not just for those it names.
+func TestSessionsClaimMemory(t *testing.T) {
+	t.Parallel()
+	memory := NewMemory(1 << 20)
+	f := NewFetch(FetchConfig{Partitions: &fakePartitions{}, Sessions: NewSessions(10), Memory: memory})
+	a, err := New(Config{Memory: memory}, f.Routes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(id, epoch int32, from, n int) (wire.Reply, *kmsg.FetchResponse) {
+		req := kmsg.NewPtrFetchRequest()
+		req.Version, req.SessionID, req.SessionEpoch, req.MaxBytes, req.ReplicaID = 12, id, epoch, 1<<20, -1
+		rt := kmsg.NewFetchRequestTopic()
+		rt.Topic = "none"
+		for i := range n {
+			rp := kmsg.NewFetchRequestTopicPartition()
+			rp.Partition = int32(from + i)
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		req.Topics = append(req.Topics, rt)
+		reply, _ := a.Serve(t.Context(), &wire.Request{Key: 1, Version: 12, Body: req.AppendTo(nil)})
+		resp := kmsg.NewPtrFetchResponse()
+		resp.Version = 12
+		if err := resp.ReadFrom(reply.Body); err != nil || resp.ErrorCode != 0 {
+			t.Fatalf("%+v: %v", resp, err)
+		}
+		return reply, resp
+	}
+	reply, first := ask(0, 0, 0, 500)
+	reply.Owner.Release()
+	for epoch := range int32(3) {
+		reply, _ = ask(first.SessionID, epoch+1, 500*int(epoch+1), 500)
+		reply.Owner.Release()
+	}
+	reply, resp := ask(first.SessionID, 4, 0, 0)
+	if n := len(resp.Topics[0].Partitions); n != 2000 {
+		t.Fatalf("%d partitions", n)
+	}
+	if memory.used < 2000*elementBytes {
+		t.Errorf("an answer of 2000 partitions claims %d bytes", memory.used)
+	}
+	reply.Owner.Release()
+	if memory.used != 0 {
+		t.Errorf("%d bytes are still claimed", memory.used)
+	}
+}
