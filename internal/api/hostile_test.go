@@ -119,3 +119,20 @@ func TestSessionsClaimMemory(t *testing.T) {
 		t.Errorf("%d bytes are still claimed", memory.used)
 	}
 }
+
+// What is decoded elsewhere is measured all the same.
+func TestMeasure(t *testing.T) {
+	t.Parallel()
+	good := kmsg.NewPtrCreateTopicsRequest()
+	good.Version = 7
+	bad := binary.AppendUvarint([]byte{1, 0, 0, 0, 0, 0}, 1<<32-1)
+	for _, tc := range []struct {
+		key, version int16
+		body         []byte
+		ok           bool
+	}{{19, 7, good.AppendTo(nil), true}, {19, 7, bad, false}, {-1, 0, nil, false}, {127, 0, nil, false}, {int16(FirstPrivate), 0, bad, true}} {
+		if err := Measure(tc.key, tc.version, tc.body); (err == nil) != tc.ok {
+			t.Errorf("key %d: %v", tc.key, err)
+		}
+	}
+}
