@@ -444,6 +444,9 @@ func TestTopicsComeAndGo(t *testing.T) {
 	wantCode(t, "read of a deleted topic", err, kerr.UnknownTopicOrPartition)
 	_, err = p.Append(records(t, 0, 1), 1, AppendOptions{ExpectedEpoch: NoEpoch})
 	wantCode(t, "append to a deleted topic", err, kerr.UnknownTopicOrPartition)
+	if seen := p.HighWatermark(); p.AwaitReadable(ReadUncommitted, seen, newWoken()) {
+		t.Error("a fetch that has just read waits at a deleted topic, where nobody wakes it")
+	}
 	if w.table.Named("t", 0) != nil || w.table.ByID([16]byte{1}, 0) != nil || len(w.table.All()) != 0 {
 		t.Error("still in the table")
 	}
