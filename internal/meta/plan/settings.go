@@ -38,7 +38,7 @@ func IncrementalAlterConfigs(img *meta.Image, req *kmsg.IncrementalAlterConfigsR
 	if req.ValidateOnly {
 		records = nil
 	}
-	return records, resp
+	return append(records, unseated(img, records, env)...), resp
 }
 
 func resourceKey(t kmsg.ConfigResourceType, name string) string {
@@ -128,7 +128,7 @@ func AlterConfigs(img *meta.Image, req *kmsg.AlterConfigsRequest, env Env) ([]me
 	if req.ValidateOnly {
 		records = nil
 	}
-	return records, resp
+	return append(records, unseated(img, records, env)...), resp
 }
 
 func alterAll(img *meta.Image, r *kmsg.AlterConfigsRequestResource, schema Schema) ([]meta.Record, error) {
