@@ -122,6 +122,11 @@ func (n *Node) probe(ctx context.Context, b *meta.Broker) bool {
 	if !ok {
 		return false
 	}
+	return n.refused(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
+}
+
+// refused tells whether a host refuses connections to an address.
+func (n *Node) refused(ctx context.Context, addr string) bool {
 	dial := n.peerConfig().Dial
 	if dial == nil {
 		dial = func(ctx context.Context, addr string) (net.Conn, error) {
@@ -129,7 +134,7 @@ func (n *Node) probe(ctx context.Context, b *meta.Broker) bool {
 			return d.DialContext(ctx, "tcp", addr)
 		}
 	}
-	c, err := dial(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
+	c, err := dial(ctx, addr)
 	if err == nil {
 		_ = c.Close() // it was only a question
 		return false

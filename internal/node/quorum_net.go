@@ -75,6 +75,7 @@ func (n *Node) startCarrier() {
 			}
 			return n.voterAddr(v)
 		},
+		Refused: n.refused, Tick: electionTick(b.Quorum),
 		State: func(id uint64, err error) {
 			v, _ := n.quorum.Membership().Voter(id)
 			if err != nil {

@@ -33,6 +33,7 @@ type core struct {
 	term     uint64
 	announce bool // leading was told
 	follower bool // following was told, since leading last was
+	haste    haste
 
 	heard    map[uint64]*hearing // by voter, while leading
 	changing *changing           // nil: no change of voters is under way

@@ -382,7 +382,7 @@ func (n *Node) loop() {
 			continue
 		case <-tick.C:
 			n.meter.note(&n.meter.idle, time.Since(idle).Seconds())
-			n.core.rn.Tick()
+			n.core.tick()
 		case f := <-n.calls:
 			n.meter.note(&n.meter.idle, time.Since(idle).Seconds())
 			f()

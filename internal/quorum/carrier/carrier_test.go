@@ -77,6 +77,8 @@ func (s *station) serve(c net.Conn) {
 
 type losses struct {
 	mu          sync.Mutex
+	leader      uint64
+	gone        []uint64
 	unreachable map[uint64]int
 	snapshots   []bool
 }
@@ -91,6 +93,19 @@ func (l *losses) SnapshotSent(_ uint64, ok bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.snapshots = append(l.snapshots, ok)
+	return nil
+}
+
+func (l *losses) Leads(v uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leader == v
+}
+
+func (l *losses) Gone(v uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone, l.leader = append(l.gone, v), 0
 	return nil
 }
 
