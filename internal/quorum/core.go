@@ -49,6 +49,7 @@ type hooks struct {
 	leading   func(term uint64, img *meta.Image)
 	following func()
 	members   func(Membership) // who votes has changed
+	gone      func(leader uint64)
 }
 
 type coreConfig struct {

@@ -203,6 +203,7 @@ func (n *simNode) open() {
 		},
 		following: func() {},
 		members:   func(Membership) {},
+		gone:      func(uint64) {},
 	})
 	if err != nil {
 		n.s.fatalf("node %d: %v", n.i, err)

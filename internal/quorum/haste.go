@@ -11,15 +11,15 @@ import (
 // haste is how a follower stands for election ahead of Raft's clock, when it is
 // known for sure that the leader's process is gone (ADR 0210). It forgets the
 // leader, so that it says yes to others who ask whether an election may be, and
-// asks them itself when its turn comes: at the next tick the first of those who
-// are left, in the order of their ids, two ticks later the second, and so on, so
-// that no two stand at once. Who has no luck (others have not noticed yet, or
-// know more) asks again, some times; then Raft's own clock is left to find a
-// leader.
+// asks them itself when its turn comes: at the next two ticks the first of those
+// who are left, in the order of their ids, at the two after them the second, and
+// so on, so that no two stand at once. (The second tick is for others that had
+// not noticed at the first.) Who has no luck, because others know more, asks
+// again in the next rounds; then Raft's own clock is left to find a leader.
 //
 //	tick     1     2     3     4     5     6     7
-//	first    asks                    asks
-//	second               asks                    asks
+//	first    asks  asks              asks  asks
+//	second               asks  asks              asks
 //
 // It ends when a leader is known or a term begins. All it hurries is the
 // question: an election is won by the same votes as ever.
@@ -27,14 +27,14 @@ import (
 // Pure; owned by core.
 type haste struct {
 	term  uint64
-	tries int // left; 0: there is no haste
-	wait  int // ticks until the next
-	every int // ticks from one to the next
+	age   int // in ticks
+	turn  int
+	round int // ticks in it; 0: there is no haste
 }
 
 const (
-	hasteTries = 3
-	hasteApart = 2 // ticks between two voters' turns
+	hasteTurn   = 2 // ticks
+	hasteRounds = 3
 )
 
 // hasten begins: own stands for election against the others, without gone.
@@ -45,24 +45,21 @@ func hasten(term, own, gone uint64, voters []uint64) haste {
 	if !votes {
 		return haste{}
 	}
-	return haste{term: term, tries: hasteTries, wait: 1 + hasteApart*turn, every: hasteApart * len(left)}
+	return haste{term: term, turn: turn, round: hasteTurn * len(left)}
 }
 
 // tick tells whether to ask now.
 func (h *haste) tick(term, leader uint64) bool {
-	if h.tries == 0 {
+	if h.round == 0 {
 		return false
 	}
-	if leader != raft.None || term != h.term {
+	if leader != raft.None || term != h.term || h.age == hasteRounds*h.round {
 		*h = haste{}
 		return false
 	}
-	if h.wait--; h.wait > 0 {
-		return false
-	}
-	h.tries--
-	h.wait = h.every
-	return true
+	now := h.age % h.round / hasteTurn
+	h.age++
+	return now == h.turn
 }
 
 // tick lets a tick of the clock pass.
@@ -85,6 +82,7 @@ func (c *core) gone(voter uint64) {
 		return
 	}
 	c.haste = hasten(st.GetTerm(), c.id, voter, c.conf.GetVoters())
+	c.hooks.gone(voter)
 }
 
 // Leads tells whether a voter leads, as far as this node knows; it never waits.
@@ -95,4 +93,10 @@ func (n *Node) Leads(voter uint64) bool { return n.status.Load().Leader == voter
 // and connections that ended, must not be told here.
 func (n *Node) Gone(voter uint64) error {
 	return n.do(func() { n.core.gone(voter) })
+}
+
+func (n *Node) leaderGone(id uint64) {
+	if n.cfg.Events.Gone != nil {
+		n.cfg.Events.Gone(n.core.voters[id])
+	}
 }
