@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -123,23 +122,6 @@ func (n *Node) probe(ctx context.Context, b *meta.Broker) bool {
 		return false
 	}
 	return n.refused(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
-}
-
-// refused tells whether a host refuses connections to an address.
-func (n *Node) refused(ctx context.Context, addr string) bool {
-	dial := n.peerConfig().Dial
-	if dial == nil {
-		dial = func(ctx context.Context, addr string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr)
-		}
-	}
-	c, err := dial(ctx, addr)
-	if err == nil {
-		_ = c.Close() // it was only a question
-		return false
-	}
-	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // registration is how this broker presents itself.

@@ -79,6 +79,7 @@ type losses struct {
 	mu          sync.Mutex
 	leader      uint64
 	gone        []uint64
+	late        int // messages of the leader that arrive after such news
 	unreachable map[uint64]int
 	snapshots   []bool
 }
@@ -105,7 +106,10 @@ func (l *losses) Leads(v uint64) bool {
 func (l *losses) Gone(v uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gone, l.leader = append(l.gone, v), 0
+	l.gone = append(l.gone, v)
+	if l.late--; l.late < 0 {
+		l.leader = 0
+	}
 	return nil
 }
 

@@ -38,7 +38,7 @@ func (l *link) suspect() {
 }
 
 // probe dials while the voter is held for the leader: at once, a tick later and
-// two more later.
+// two more later. A refusal ends that, as a rule.
 func (l *link) probe() {
 	for n := range dials {
 		t := time.NewTimer(time.Duration(n) * l.c.cfg.Tick)
@@ -59,8 +59,10 @@ func (l *link) probe() {
 		refused := l.c.cfg.Refused(ctx, addr)
 		cancel()
 		if refused {
-			_ = l.raft.Gone(l.to) // a node that stopped needs no news
-			return
+			// A node that stopped needs no news. The leader's last message may
+			// still be on its way through this node and make it the leader again:
+			// hence another look.
+			_ = l.raft.Gone(l.to)
 		}
 	}
 }

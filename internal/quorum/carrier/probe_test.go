@@ -29,9 +29,11 @@ func TestProbe(t *testing.T) {
 		dials   int
 		gone    []uint64
 		within  time.Duration
+		late    int
 	}{
 		{name: "its process is gone", leader: 1, refused: []bool{true}, dials: 1, gone: []uint64{1}, within: time.Millisecond},
 		{name: "its listener goes last", leader: 1, refused: []bool{false, true}, dials: 2, gone: []uint64{1}, within: 60 * time.Millisecond},
+		{name: "a last message comes late", leader: 1, refused: []bool{true}, late: 1, dials: 2, gone: []uint64{1, 1}, within: 60 * time.Millisecond},
 		{name: "a blip", leader: 1, refused: []bool{false}, dials: 3},
 		{name: "silence", leader: 1, refused: []bool{false}, slow: time.Hour, dials: 3},
 		{name: "a follower is gone", leader: 2, refused: []bool{true}},
@@ -44,7 +46,7 @@ func TestProbe(t *testing.T) {
 				var mu sync.Mutex
 				var conns []net.Conn
 				dials := 0
-				l := &losses{unreachable: map[uint64]int{}, leader: c.leader}
+				l := &losses{unreachable: map[uint64]int{}, leader: c.leader, late: c.late}
 				k := New(Config{
 					Cluster: "c", Address: func(uint64) (string, error) { return "one", nil },
 					Peer: peer.Config{Dial: func(context.Context, string) (net.Conn, error) {
