@@ -53,7 +53,7 @@ type closing struct {
 }
 
 const (
-	newsGrace  = 250 * time.Millisecond
+	newsGrace  = 100 * time.Millisecond
 	newsFirst  = 100 * time.Millisecond
 	newsDials  = 8
 	alarmFirst = 5 * time.Second

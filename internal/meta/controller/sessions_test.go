@@ -104,10 +104,10 @@ func TestNews(t *testing.T) {
 		t.Errorf("dials %d without news", got)
 	}
 	n.close(1, 11, 101, at(1000))
-	if got := who(n, 1249); got != -1 {
+	if got := who(n, 1099); got != -1 {
 		t.Errorf("dials %d within the grace", got)
 	}
-	if got := who(n, 1250); got != 1 {
+	if got := who(n, 1100); got != 1 {
 		t.Errorf("dials %d after it", got)
 	}
 	if got := who(n, 1300); got != -1 {
