@@ -347,12 +347,16 @@ type FollowerPosition struct {
 	Start       int64 // of its log, -1: not told
 }
 
-// heardOf takes the position of a follower that reads from at on.
-func (p *Partition) heardOf(f FollowerPosition, at int64) error {
+// heardOf takes the position of a follower that reads from at on. What it told
+// for another leader epoch than epoch is of another log.
+func (p *Partition) heardOf(f FollowerPosition, at int64, epoch int32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.leader == nil {
 		return p.role.Load().refusal
+	}
+	if now := p.leader.State().LeaderEpoch; epoch != NoEpoch && epoch != now {
+		return &Error{kerr.NotLeaderForPartition, fmt.Errorf("leader epoch %d has begun since a fetch in epoch %d came", now, epoch)}
 	}
 	who := partition.Replica(f.Replica)
 	if !p.leader.IsReplica(who) {
