@@ -34,6 +34,7 @@ type core struct {
 	term     uint64
 	announce bool // leading was told
 	follower bool // following was told, since leading last was
+	haste    haste
 
 	heard    map[uint64]*hearing // by voter, while leading
 	changing *changing           // nil: no change of voters is under way
@@ -49,6 +50,7 @@ type hooks struct {
 	leading   func(term uint64, img *meta.Image)
 	following func()
 	members   func(Membership) // who votes has changed
+	gone      func(leader uint64)
 }
 
 type coreConfig struct {

@@ -61,6 +61,7 @@ const (
 	pullBytes = 1 << 20
 	// maxSnapshot bounds what is assembled in memory.
 	maxSnapshot = 1 << 30
+	soon        = 5 * time.Millisecond
 	backOff     = 50 * time.Millisecond
 	maxBackOff  = time.Second
 	// idle is how often a voter looks whether it still has a leader.
@@ -127,9 +128,19 @@ func (o *Observer) run() {
 			o.shunned, o.until = o.addr, time.Now().Add(shun)
 		}
 		o.leader = nil
-		o.sleep(min(backOff<<min(o.failures, 10), maxBackOff))
+		o.sleep(pause(o.failures, len(o.cfg.Sources())))
 		o.failures++
 	}
+}
+
+// pause is how long to wait after so many failures in a row and another: hardly
+// at all until every source was asked once, because whoever led may just have
+// died, and others know or will know who leads now.
+func pause(failures, sources int) time.Duration {
+	if failures < sources {
+		return soon
+	}
+	return min(backOff<<min(failures-sources, 10), maxBackOff)
 }
 
 func (o *Observer) sleep(d time.Duration) {

@@ -315,6 +315,31 @@ func TestVotersDoNotPull(t *testing.T) {
 	})
 }
 
+// When the leader is gone every other source is asked at once, and then less and
+// less often.
+func TestOthersAreAskedAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start("a", "b", "c")
+		defer r.close()
+		r.set("b", entries("x", -1))
+		time.Sleep(5 * time.Second)
+		r.who()
+		r.log.got()
+		r.set("c", entries("y", -1))
+		r.set("b", nil) // hangs up, and refuses
+		time.Sleep(wait + 3*soon + time.Millisecond)
+		if fed, _ := r.log.got(); !slices.Contains(fed, "y") {
+			t.Errorf("fed %q after asking %q", fed, r.who())
+		}
+		r.set("c", nil)
+		time.Sleep(time.Minute)
+		if got := len(r.who()); got > 80 {
+			t.Errorf("nobody serves, and %d were asked in a minute", got)
+		}
+	})
+}
+
 // A source that has more but cannot give it (its snapshot does not read) is left
 // for another, and is not asked again and again without a pause.
 func TestSourceWithoutItsSnapshot(t *testing.T) {
