@@ -171,6 +171,9 @@ func (n *Node) joinCluster() error {
 // metadata log is gone: a topic made again under its old name would be begun in
 // the place of what is there.
 func (n *Node) metadataLost() error {
+	if files, err := n.fs.List(n.metadataPath()); err == nil && len(files) > 0 {
+		return nil // damaged perhaps: quorum.Open judges it
+	}
 	for _, d := range n.dirs {
 		for _, l := range d.Logs() {
 			if l != metadataLog {
