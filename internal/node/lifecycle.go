@@ -122,6 +122,11 @@ func (n *Node) probe(ctx context.Context, b *meta.Broker) bool {
 	if !ok {
 		return false
 	}
+	return errors.Is(n.knock(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))), syscall.ECONNREFUSED)
+}
+
+// knock tells why a connection to addr cannot be had.
+func (n *Node) knock(ctx context.Context, addr string) error {
 	dial := n.peerConfig().Dial
 	if dial == nil {
 		dial = func(ctx context.Context, addr string) (net.Conn, error) {
@@ -129,12 +134,11 @@ func (n *Node) probe(ctx context.Context, b *meta.Broker) bool {
 			return d.DialContext(ctx, "tcp", addr)
 		}
 	}
-	c, err := dial(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
+	c, err := dial(ctx, addr)
 	if err == nil {
 		_ = c.Close() // it was only a question
-		return false
 	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	return err
 }
 
 // registration is how this broker presents itself.
@@ -424,6 +428,8 @@ func (m *membership) leave(ctx context.Context) {
 	case <-m.let:
 		n.log.Info("leaderships are handed over", "took", time.Since(began).Round(time.Millisecond))
 	case <-n.failed:
+	case <-n.deserted(ctx):
+		n.log.Info("most controllers are gone, so nobody can take leaderships over; this broker stops without", "waited", time.Since(began).Round(time.Millisecond))
 	case <-ctx.Done():
 		n.log.Warn("the controller did not let this broker go in time; it stops all the same", "waited", leaveWithin)
 	}
