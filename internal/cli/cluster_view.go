@@ -37,6 +37,7 @@ type clusterView struct {
 	logs       map[tp]map[int32]logView // what brokers say they have
 	silent     map[int32]error          // brokers that do not answer
 	draining   map[int32]bool           // brokers that are being taken out
+	stuck      map[route]bool           // see noteStuck; asked by status alone
 }
 
 type brokerView struct {
@@ -296,6 +297,9 @@ func (v *clusterView) whyBehind(p partitionView, r int32) string {
 	doing := "catches up"
 	if adding {
 		doing = "is being filled"
+	}
+	if v.stuck[route{p.Leader, r}] {
+		doing = fmt.Sprintf("gets nothing from broker %d", p.Leader)
 	}
 	if l.lag > 0 {
 		return fmt.Sprintf("broker %d %s, %d records behind", r, doing, l.lag)
