@@ -82,7 +82,7 @@ func (v *clusterView) stuckLines() (lines []string) {
 	})
 	for _, w := range ways {
 		if lead, ok := v.broker(w.leader); ok && v.stuck[w] {
-			lines = append(lines, fmt.Sprintf("broker %d gets nothing from broker %d, though both answer here: is the way from broker %d to %s cut?", w.follower, w.leader, w.follower, lead.Address))
+			lines = append(lines, fmt.Sprintf("broker %d gets nothing from broker %d, though both answer here: is the way from broker %d to %s cut, or does a disk of broker %d hang?", w.follower, w.leader, w.follower, lead.Address, w.follower))
 		}
 	}
 	return lines

@@ -31,8 +31,8 @@ func TestStuck(t *testing.T) {
 	}
 	v.noteStuck(later)
 	want := []string{
-		"broker 2 gets nothing from broker 1, though both answer here: is the way from broker 2 to h:1 cut?",
-		"broker 3 gets nothing from broker 1, though both answer here: is the way from broker 3 to h:1 cut?",
+		"broker 2 gets nothing from broker 1, though both answer here: is the way from broker 2 to h:1 cut, or does a disk of broker 2 hang?",
+		"broker 3 gets nothing from broker 1, though both answer here: is the way from broker 3 to h:1 cut, or does a disk of broker 3 hang?",
 	}
 	if got := v.stuckLines(); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
