@@ -43,6 +43,12 @@ func TestStuck(t *testing.T) {
 	if why := v.whyBehind(v.Partitions[2], 2); why != "broker 2 catches up, 1000 B behind" {
 		t.Error(why)
 	}
+	// Where a directory failed, the log that is not shown lay there.
+	v.dirs[2] = []dirView{{path: "/gone", failed: true}}
+	delete(v.logs[at(2)], 2)
+	if why := v.whyBehind(v.Partitions[2], 2); why != "broker 2 has lost a log directory, and shows no log of it" {
+		t.Error(why)
+	}
 	// A full disk is a reason of its own; a broker that is down, too.
 	v.dirs[2] = []dirView{{path: "/full", total: 100 << 20}}
 	v.Brokers[2].Fenced = true

@@ -289,6 +289,8 @@ func (v *clusterView) whyBehind(p partitionView, r int32) string {
 	l, told := v.logs[p.tp][r]
 	adding := slices.Contains(v.Moving[p.tp].AddingReplicas, r)
 	switch {
+	case !told && slices.ContainsFunc(v.dirs[r], func(d dirView) bool { return d.failed }):
+		return fmt.Sprintf("broker %d has lost a log directory, and shows no log of it", r)
 	case !told && adding:
 		return fmt.Sprintf("broker %d was just added", r)
 	case !told:
