@@ -6,7 +6,8 @@
 // sendfile. It validates nothing else, keeps no index, recovers nothing and
 // has one goroutine a connection. Topics are durable as Gregor's are unless
 // made with gregor.durable=false: acks=all then waits for a sync that takes
-// along what was written meanwhile, and so do fetches. What a row of Gregor costs more than here
+// along what was written meanwhile, and so do fetches. Three of them make a
+// topic of three replicas (follow.go). What a row of Gregor costs more than here
 // is Gregor's own.
 package main
 
@@ -22,6 +23,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sort"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -30,8 +32,11 @@ import (
 )
 
 var (
-	listen = flag.String("listen", "127.0.0.1:9292", "address to listen on")
-	dir    = flag.String("dir", "", "directory for the logs, made anew")
+	listen    = flag.String("listen", "127.0.0.1:9292", "address to listen on")
+	dir       = flag.String("dir", "", "directory for the logs, made anew")
+	followers = flag.String("followers", "", "HOST:PORT,... of floors that copy every partition from here")
+	leader    = flag.String("leader", "", "HOST:PORT of the floor that this one copies from")
+	replica   = flag.Int("replica", 0, "which of the leader's followers this one is")
 )
 
 func check(err error) {
@@ -51,6 +56,9 @@ func main() {
 	f := &floor{topics: map[string]*topic{}, root: root, wake: make(chan struct{}, 1)}
 	l, err := net.Listen("tcp", *listen)
 	check(err)
+	if *followers != "" {
+		f.followers = strings.Split(*followers, ",")
+	}
 	go f.committer()
 	go func() {
 		for {
@@ -69,6 +77,8 @@ type floor struct {
 	mu     sync.Mutex // guards topics
 	topics map[string]*topic
 	root   *os.File
+
+	followers []string
 
 	commit sync.Mutex // guards dirty and waiting
 	dirty  map[*partition]bool
@@ -89,7 +99,8 @@ type partition struct {
 	next    int64
 	visible batchStart // the end of what fetches get
 	starts  []batchStart
-	moved   chan struct{} // closed, and made anew, when visible moves
+	moved   chan struct{} // closed, and made anew, when visible or next moves
+	copies
 }
 
 type batchStart struct{ offset, pos int64 }
@@ -202,6 +213,7 @@ func (c *conn) produce(body []byte) {
 	topics := t.i32()
 	b := binary.BigEndian.AppendUint32(c.out, uint32(topics))
 	var dirty []*partition
+	var ends []int64
 	for range topics {
 		name := t.str()
 		top := c.f.topic(name)
@@ -218,6 +230,7 @@ func (c *conn) produce(body []byte) {
 				base, code = p.append(batch), 0
 				if top.durable {
 					dirty = append(dirty, p)
+					ends = append(ends, base+records(batch))
 				}
 			}
 			b = binary.BigEndian.AppendUint32(b, uint32(i))
@@ -231,15 +244,15 @@ func (c *conn) produce(body []byte) {
 	if len(dirty) > 0 {
 		if done := c.f.synced(dirty); acks == -1 {
 			<-done
+			for i, p := range dirty {
+				p.await(ends[i])
+			}
 		}
 	}
 }
 
 func (p *partition) append(batch []byte) int64 {
-	if crc32.Checksum(batch[21:], castagnoli) != binary.BigEndian.Uint32(batch[17:]) {
-		check(errors.New("a batch's checksum is wrong"))
-	}
-	records := int64(binary.BigEndian.Uint32(batch[23:])) + 1
+	verify(batch)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	binary.BigEndian.PutUint64(batch, uint64(p.next))
@@ -248,16 +261,25 @@ func (p *partition) append(batch []byte) int64 {
 	p.starts = append(p.starts, batchStart{p.next, p.size})
 	base := p.next
 	p.size += int64(len(batch))
-	p.next += records
+	p.next += records(batch)
 	if !p.durable {
-		p.show(batchStart{p.next, p.size})
+		p.synced = batchStart{p.next, p.size}
 	}
+	p.show()
 	return base
 }
 
-// show lets fetches see up to end; mu is held.
-func (p *partition) show(end batchStart) {
-	p.visible = end
+func verify(batch []byte) {
+	if crc32.Checksum(batch[21:], castagnoli) != binary.BigEndian.Uint32(batch[17:]) {
+		check(errors.New("a batch's checksum is wrong"))
+	}
+}
+
+func records(batch []byte) int64 { return int64(binary.BigEndian.Uint32(batch[23:])) + 1 }
+
+// show lets fetches see what is durable here and at the followers; mu is held.
+func (p *partition) show() {
+	p.visible = p.everywhere()
 	if p.moved != nil {
 		close(p.moved)
 		p.moved = nil
@@ -307,7 +329,8 @@ func (f *floor) committer() {
 		}
 		for p, end := range ends {
 			p.mu.Lock()
-			p.show(end)
+			p.synced = end
+			p.show()
 			p.mu.Unlock()
 		}
 		for _, w := range wait {
@@ -319,7 +342,7 @@ func (f *floor) committer() {
 // fetch serves versions 4 to 11, for one partition a request.
 func (c *conn) fetch(at int, body []byte) bool {
 	t := take{body}
-	t.i32()
+	replica := t.i32()
 	wait := time.Duration(t.i32()) * time.Millisecond
 	t.i32()
 	t.i32()
@@ -336,8 +359,12 @@ func (c *conn) fetch(at int, body []byte) bool {
 	from := t.i64()
 	t.i64()
 	most := int64(t.i32())
-	p := c.f.topic(name).parts[index]
-	pos, n, end := p.find(from, most, wait)
+	top := c.f.topic(name)
+	if top == nil {
+		return false // deleted
+	}
+	p := top.parts[index]
+	pos, n, end := p.find(replica, from, most, wait)
 	b := c.out
 	b = append(b, make([]byte, 4+2+4)...)
 	b = binary.BigEndian.AppendUint32(b, 1)
@@ -373,33 +400,26 @@ func (c *conn) fetch(at int, body []byte) bool {
 	return err == nil
 }
 
-// find gives the whole batches from the one that holds offset on.
-func (p *partition) find(from, most int64, wait time.Duration) (pos, n, end int64) {
+// find gives the whole batches from the one that holds offset on: of what
+// consumers may see, or, for a replica, of all.
+func (p *partition) find(replica int32, from, most int64, wait time.Duration) (pos, n, end int64) {
 	p.mu.Lock()
-	if from >= p.visible.offset && wait > 0 {
-		if p.moved == nil {
-			p.moved = make(chan struct{})
-		}
-		moved := p.moved
-		p.mu.Unlock()
-		select {
-		case <-moved:
-		case <-time.After(wait):
-		}
-		p.mu.Lock()
-	}
 	defer p.mu.Unlock()
-	if from >= p.visible.offset {
-		return 0, 0, p.visible.offset
+	p.copied(replica, from)
+	for until := time.Now().Add(wait); from >= p.endFor(replica).offset; {
+		if left := time.Until(until); left <= 0 || !p.wait(left) {
+			return 0, 0, p.endFor(replica).offset
+		}
 	}
+	visible := p.endFor(replica)
 	i := sort.Search(len(p.starts), func(i int) bool { return p.starts[i].offset > from }) - 1
 	pos = p.starts[i].pos
-	last := p.visible.pos
+	last := visible.pos
 	if last-pos > most {
 		j := sort.Search(len(p.starts), func(i int) bool { return p.starts[i].pos > pos+most }) - 1
 		last = p.starts[max(j, i+1)].pos
 	}
-	return pos, last - pos, p.visible.offset
+	return pos, last - pos, visible.offset
 }
 
 // served are the versions answered, none of them flexible.
@@ -488,9 +508,15 @@ func (f *floor) create(q *kmsg.CreateTopicsRequest, s *kmsg.CreateTopicsResponse
 			check(os.Mkdir(d, 0o755))
 			file, err := os.Create(filepath.Join(d, "log"))
 			check(err)
-			t.parts = append(t.parts, &partition{file: file, durable: t.durable})
+			p := &partition{file: file, durable: t.durable}
+			p.flushed = make([]int64, len(f.followers))
+			t.parts = append(t.parts, p)
+			if *leader != "" {
+				go p.follow(want.Topic, i)
+			}
 		}
 		f.topics[want.Topic] = t
+		f.forward(q)
 		r := kmsg.NewCreateTopicsResponseTopic()
 		r.Topic = want.Topic
 		s.Topics = append(s.Topics, r)
@@ -503,6 +529,7 @@ func (f *floor) create(q *kmsg.CreateTopicsRequest, s *kmsg.CreateTopicsResponse
 func (f *floor) remove(q *kmsg.DeleteTopicsRequest, s *kmsg.DeleteTopicsResponse) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.forward(q)
 	for _, name := range q.TopicNames {
 		t := f.topics[name]
 		delete(f.topics, name)

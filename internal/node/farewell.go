@@ -4,9 +4,8 @@ package node
 
 import (
 	"context"
-	"errors"
+	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"gregor/internal/quorum"
@@ -82,13 +81,27 @@ func (n *Node) voterGone(ctx context.Context, v quorum.Voter) bool {
 	if err != nil {
 		return false
 	}
-	if err := n.knock(ctx, addr); err == nil {
-		return false
-	} else if errors.Is(err, syscall.ECONNREFUSED) {
+	if n.refused(ctx, addr) {
 		return true
 	}
 	b := n.image.Load().Broker(v.ID)
-	return b != nil && !b.Active()
+	return b != nil && !b.Active() && !n.reached(ctx, addr)
+}
+
+// reached tells whether a connection to addr can be had.
+func (n *Node) reached(ctx context.Context, addr string) bool {
+	dial := n.peerConfig().Dial
+	if dial == nil {
+		dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		}
+	}
+	c, err := dial(ctx, addr)
+	if err == nil {
+		_ = c.Close() // it was only a question
+	}
+	return err == nil
 }
 
 // handOverQuorum lets another controller lead before this one stops, so that the

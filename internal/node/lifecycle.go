@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -122,23 +121,7 @@ func (n *Node) probe(ctx context.Context, b *meta.Broker) bool {
 	if !ok {
 		return false
 	}
-	return errors.Is(n.knock(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))), syscall.ECONNREFUSED)
-}
-
-// knock tells why a connection to addr cannot be had.
-func (n *Node) knock(ctx context.Context, addr string) error {
-	dial := n.peerConfig().Dial
-	if dial == nil {
-		dial = func(ctx context.Context, addr string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr)
-		}
-	}
-	c, err := dial(ctx, addr)
-	if err == nil {
-		_ = c.Close() // it was only a question
-	}
-	return err
+	return n.refused(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
 }
 
 // registration is how this broker presents itself.
