@@ -411,6 +411,8 @@ func (m *membership) leave(ctx context.Context) {
 	case <-m.let:
 		n.log.Info("leaderships are handed over", "took", time.Since(began).Round(time.Millisecond))
 	case <-n.failed:
+	case <-n.deserted(ctx):
+		n.log.Info("most controllers are gone, so nobody can take leaderships over; this broker stops without", "waited", time.Since(began).Round(time.Millisecond))
 	case <-ctx.Done():
 		n.log.Warn("the controller did not let this broker go in time; it stops all the same", "waited", leaveWithin)
 	}

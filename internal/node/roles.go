@@ -27,6 +27,9 @@ type beginning struct {
 	fresh, joins bool
 	// voters founded the cluster.
 	voters []quorum.Voter
+	// levels of features at which a cluster begins that this node founds; nil:
+	// the highest.
+	levels map[string]int16
 }
 
 func (n *Node) metadataPath() string {
@@ -75,6 +78,9 @@ func (n *Node) isFresh(cluster string) (bool, error) {
 	b := n.live.Broker()
 	f, formatted, err := quorum.ReadFounding(n.fs, n.metadataPath())
 	if err != nil {
+		return false, err
+	}
+	if n.begins.levels, err = quorum.ReadLevels(n.fs, n.metadataPath()); err != nil {
 		return false, err
 	}
 	joins := formatted && len(f.Voters) == 0

@@ -84,7 +84,7 @@ func (p *Partition) renew(epoch int32) error {
 	return nil
 }
 
-// stallPatience is how long a disk may not answer a flush before its replicas
+// stallPatience is how long a disk may not answer a flush or a write before its replicas
 // give up their seats: as long as a follower may lag before it is out of sync,
 // a third of it, because nothing is committed meanwhile.
 func (t *Table) stallPatience() time.Duration { return t.config.MaxLag / 3 }
@@ -99,7 +99,9 @@ func (t *Table) stallPatience() time.Duration { return t.config.MaxLag / 3 }
 func (t *Table) CheckDisks(now time.Time) {
 	var silent []*storage.Dir
 	for _, d := range t.dirs {
-		if since := d.Flushing(); !since.IsZero() && now.Sub(since) > t.stallPatience() && d.Err() == nil {
+		flush, write := d.Flushing(), d.Writing(now)
+		late := func(since time.Time) bool { return !since.IsZero() && now.Sub(since) > t.stallPatience() }
+		if d.Err() == nil && (late(flush) || late(write)) {
 			silent = append(silent, d)
 		}
 	}
