@@ -241,6 +241,9 @@ func (n *Node) quorumEvents() quorum.Events {
 		Recovered: func(d time.Duration) {
 			log.Info("the metadata log's disk answers again", "after", d)
 		},
+		Gone: func(v quorum.Voter) {
+			log.Warn("the process of the active controller is gone; another is elected", "controller", v.ID)
+		},
 		Snapshot: func(index uint64, bytes int64, took time.Duration) {
 			log.Debug("metadata snapshot written", "index", index, "bytes", bytes, "took", took)
 		},

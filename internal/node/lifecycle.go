@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -122,19 +121,7 @@ func (n *Node) probe(ctx context.Context, b *meta.Broker) bool {
 	if !ok {
 		return false
 	}
-	dial := n.peerConfig().Dial
-	if dial == nil {
-		dial = func(ctx context.Context, addr string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr)
-		}
-	}
-	c, err := dial(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
-	if err == nil {
-		_ = c.Close() // it was only a question
-		return false
-	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	return n.refused(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
 }
 
 // registration is how this broker presents itself.

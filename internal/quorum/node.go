@@ -82,6 +82,9 @@ type Events struct {
 	Snapshot func(index uint64, bytes int64, took time.Duration)
 	// Voters: who votes has changed. On the loop: it must not block.
 	Voters func(*Membership)
+	// Gone: the leader's process is gone for sure, and another is elected now. On
+	// the loop: it must not block.
+	Gone func(Voter)
 	// Failed: the node cannot go on and stops.
 	Failed func(error)
 }
@@ -178,6 +181,7 @@ func Open(cfg Config) (*Node, error) {
 		leading:   func(term uint64, img *meta.Image) { n.tell(func(c Controller) { c.Leading(term, img) }) },
 		following: func() { n.tell(Controller.Following) },
 		members:   n.membersChanged,
+		gone:      n.leaderGone,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), st.state.close())
@@ -382,7 +386,7 @@ func (n *Node) loop() {
 			continue
 		case <-tick.C:
 			n.meter.note(&n.meter.idle, time.Since(idle).Seconds())
-			n.core.rn.Tick()
+			n.core.tick()
 		case f := <-n.calls:
 			n.meter.note(&n.meter.idle, time.Since(idle).Seconds())
 			f()

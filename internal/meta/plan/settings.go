@@ -19,26 +19,36 @@ import (
 func IncrementalAlterConfigs(img *meta.Image, req *kmsg.IncrementalAlterConfigsRequest, env Env) ([]meta.Record, *kmsg.IncrementalAlterConfigsResponse) {
 	resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
 	type res = kmsg.IncrementalAlterConfigsRequestResource
-	var records []meta.Record
-	for _, n := range uniqueNames(req.Resources, func(r res) string { return resourceKey(r.ResourceType, r.ResourceName) }) {
-		r := &req.Resources[n.at]
+	records := alterEach(req.Resources, func(r *res) string { return resourceKey(r.ResourceType, r.ResourceName) },
+		func(r *res) ([]meta.Record, error) { return alterSome(img, r, env.Schema) },
+		func(r *res, err error) {
+			a := kmsg.NewIncrementalAlterConfigsResponseResource()
+			a.ResourceType, a.ResourceName = r.ResourceType, r.ResourceName
+			a.ErrorCode, a.ErrorMessage = answer(err)
+			resp.Resources = append(resp.Resources, a)
+		})
+	if req.ValidateOnly {
+		records = nil
+	}
+	return append(records, unseated(img, records, env)...), resp
+}
+
+// alterEach has each resource altered that a request names once, as far as the
+// records fit one write, and tells what became of it.
+func alterEach[R any](resources []R, key func(*R) string, alter func(*R) ([]meta.Record, error), tell func(*R, error)) (records []meta.Record) {
+	for _, n := range uniqueNames(resources, func(r R) string { return key(&r) }) {
+		r := &resources[n.at]
 		err := error(fail(kerr.InvalidRequest, "Each resource must appear at most once."))
 		if n.count == 1 {
 			var made []meta.Record
-			if made, err = alterSome(img, r, env.Schema); len(records)+len(made) > maxRecords {
+			if made, err = alter(r); len(records)+len(made) > maxRecords {
 				made, err = nil, fail(kerr.PolicyViolation, "Unable to perform excessively large batch operation.")
 			}
 			records = append(records, made...)
 		}
-		a := kmsg.NewIncrementalAlterConfigsResponseResource()
-		a.ResourceType, a.ResourceName = r.ResourceType, r.ResourceName
-		a.ErrorCode, a.ErrorMessage = answer(err)
-		resp.Resources = append(resp.Resources, a)
+		tell(r, err)
 	}
-	if req.ValidateOnly {
-		records = nil
-	}
-	return records, resp
+	return records
 }
 
 func resourceKey(t kmsg.ConfigResourceType, name string) string {
@@ -109,26 +119,18 @@ func alterOne(t meta.ResourceType, old meta.Settings, c kmsg.IncrementalAlterCon
 func AlterConfigs(img *meta.Image, req *kmsg.AlterConfigsRequest, env Env) ([]meta.Record, *kmsg.AlterConfigsResponse) {
 	resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
 	type res = kmsg.AlterConfigsRequestResource
-	var records []meta.Record
-	for _, n := range uniqueNames(req.Resources, func(r res) string { return resourceKey(r.ResourceType, r.ResourceName) }) {
-		r := &req.Resources[n.at]
-		err := error(fail(kerr.InvalidRequest, "Each resource must appear at most once."))
-		if n.count == 1 {
-			var made []meta.Record
-			if made, err = alterAll(img, r, env.Schema); len(records)+len(made) > maxRecords {
-				made, err = nil, fail(kerr.PolicyViolation, "Unable to perform excessively large batch operation.")
-			}
-			records = append(records, made...)
-		}
-		a := kmsg.NewAlterConfigsResponseResource()
-		a.ResourceType, a.ResourceName = r.ResourceType, r.ResourceName
-		a.ErrorCode, a.ErrorMessage = answer(err)
-		resp.Resources = append(resp.Resources, a)
-	}
+	records := alterEach(req.Resources, func(r *res) string { return resourceKey(r.ResourceType, r.ResourceName) },
+		func(r *res) ([]meta.Record, error) { return alterAll(img, r, env.Schema) },
+		func(r *res, err error) {
+			a := kmsg.NewAlterConfigsResponseResource()
+			a.ResourceType, a.ResourceName = r.ResourceType, r.ResourceName
+			a.ErrorCode, a.ErrorMessage = answer(err)
+			resp.Resources = append(resp.Resources, a)
+		})
 	if req.ValidateOnly {
 		records = nil
 	}
-	return records, resp
+	return append(records, unseated(img, records, env)...), resp
 }
 
 func alterAll(img *meta.Image, r *kmsg.AlterConfigsRequestResource, schema Schema) ([]meta.Record, error) {
