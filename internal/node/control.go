@@ -93,6 +93,10 @@ func (n *Node) foundingRecords() []meta.Record {
 	for _, f := range n.supported() {
 		records = append(records, meta.FeatureRecord{Name: f.Name, Level: f.Max})
 	}
+	// One for all: who counts as eligible to lead depends on what leaders go by.
+	if v, ok := n.live.Broker().TopicDefault("min.insync.replicas"); ok {
+		records = append(records, meta.ConfigRecord{Resource: meta.Resource{Type: meta.BrokerResource}, Key: "min.insync.replicas", Value: &v})
+	}
 	for _, v := range n.begins.voters {
 		if len(v.Endpoints) > 0 {
 			records = append(records, meta.ControllerRecord{Controller: meta.Controller{ID: v.ID, Directory: v.Directory, Endpoints: v.Endpoints}})
