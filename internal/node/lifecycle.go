@@ -203,6 +203,9 @@ func (n *Node) enter(ctx context.Context) error {
 	if err := n.raiser.raise(ctx, n.uplink); err != nil {
 		return err
 	}
+	for _, d := range n.dirs {
+		d.NoteBoot() // the controller knows now what a power cut before it took
+	}
 	n.raiser.start(n.uplink)
 	n.raiser.isr.start(n.uplink, n.table)
 	n.table.Registered(epoch)

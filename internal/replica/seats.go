@@ -27,11 +27,13 @@ type seat struct {
 	epoch  int32 // leader epoch
 	seated bool  // in the ISR or the ELR
 	others bool  // somebody else is in the ISR
+	inSync bool
 }
 
 func seatOf(m *meta.Partition, self int32) *seat {
 	return &seat{
 		epoch:  m.LeaderEpoch,
+		inSync: m.InSync(self),
 		seated: m.InSync(self) || slices.Contains(m.ELR, self) || m.Leader == self,
 		others: slices.ContainsFunc(m.ISR, func(r int32) bool { return r != self }),
 	}

@@ -165,7 +165,7 @@ func (d *Dir) open(parents []string) error {
 			return err
 		}
 	}
-	d.sameBoot = d.noteBoot()
+	d.sameBoot = d.isSameBoot()
 	marker, err := d.takeCleanMarker()
 	if err != nil {
 		return err
