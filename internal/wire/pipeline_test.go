@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // handlerFunc is a Handler.
@@ -121,6 +122,32 @@ func TestAnswerBeforeARequestThatBlocks(t *testing.T) {
 	if id, body := receive(t, c); id != 1 || string(body) != "commit" {
 		t.Fatalf("answer %d: %q", id, body)
 	}
+}
+
+// Whatever a request waits for in its handler, nobody waits for a client that has
+// left.
+func TestClientLeavesBehindAHandler(t *testing.T) {
+	t.Parallel()
+	came, left := make(chan struct{}), make(chan struct{})
+	s, addr := start(t, Config{Handler: handlerFunc(func(ctx context.Context, _ *Request) (Reply, Pending) {
+		close(came)
+		<-ctx.Done()
+		close(left)
+		return Reply{None: true, Close: true}, nil
+	})})
+	c := dial(t, addr)
+	send(t, c, frame(6, 0, 1, nil))
+	<-came
+	_ = c.Close()
+	until(t, "the sweeper finds the client gone", func() bool {
+		s.sweepOnce(time.Now().Add(2 * parkedCheck))
+		select {
+		case <-left:
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // Connections that have parked a request and begun the next hold what they have

@@ -22,19 +22,19 @@ func (c *Conn) serve(frame []byte) bool {
 	// c.now is when the frame was received or, where it came with the one
 	// before, when that was served.
 	ctx := c.ctx
-	if !kind.Quick && !c.writing.Load() && !c.out.empty() {
+	if !kind.Quick {
 		// Answers wait for their like, not for what this one may wait for.
-		if c.out.flush() != nil {
+		if !c.writing.Load() && !c.out.empty() && c.out.flush() != nil {
 			return false
 		}
+		c.park()
 	}
 	var own *buffer
 	if kind.Parks {
 		// It may wait for long: not with 64 KiB of the pool for a few bytes,
 		// its own or of the request after it.
 		ctx = c.parked
-		c.park()
-		if len(c.in.b) == connBuffer {
+		if len(c.in.b) == connBuffer && 2*(c.w-c.r) <= 16<<10 {
 			if own = c.s.pool.tryGet(len(body)); own != nil {
 				body = own.b[:copy(own.b, body)]
 				c.shrink()
