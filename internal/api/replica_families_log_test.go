@@ -130,7 +130,7 @@ func TestListOffsetsOfRealLogs(t *testing.T) {
 		epoch                  int32 // the request's current leader epoch
 		code                   int16
 	}{
-		{-1, 6, -1, -1, 0}, {-2, 0, -1, -1, 0}, {-3, 3, 3000, -1, 0}, {-4, 0, -1, -1, 0}, {-5, -1, -1, -1, 0}, {-6, 0, -1, -1, 0},
+		{-1, 6, -1, -1, 0}, {-2, 0, -1, -1, 0}, {-3, 3, 3000, -1, 0}, {-4, 0, -1, -1, 0}, {-5, -1, -1, -1, 0}, {-6, -1, -1, -1, 0},
 		{0, 0, 1000, 2, 0}, {1001, 3, 3000, -1, 0}, {3001, -1, -1, -1, 0},
 		{-1, -1, -1, 1, kerr.FencedLeaderEpoch.Code}, {-1, -1, -1, 3, kerr.UnknownLeaderEpoch.Code},
 	} {
