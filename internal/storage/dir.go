@@ -456,6 +456,9 @@ func (l *Log) writePartitionMeta() error {
 
 // create makes a new, empty log. It is durable with its first commit.
 func (l *Log) create() error {
+	if err := l.dir.forgetOffsets(l.name); err != nil {
+		return err
+	}
 	if err := l.dir.fs.MkdirAll(l.path); err != nil {
 		return err
 	}

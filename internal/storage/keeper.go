@@ -370,6 +370,21 @@ func (d *Dir) lowerRecoveryPoint(l *Log, off int64) error {
 	return d.writeCheckpoints()
 }
 
+// forgetOffsets writes the checkpoints anew when they still name a log that is
+// gone and whose name another is about to get: they do not tell the two apart,
+// and after a kill the new one would seem to have lost all that the old one had.
+func (d *Dir) forgetOffsets(n Name) error {
+	d.checkpointing <- struct{}{} // what is being written may name it too
+	d.mu.Lock()
+	_, named := d.recovery[n]
+	d.mu.Unlock()
+	<-d.checkpointing
+	if !named {
+		return nil
+	}
+	return d.writeCheckpoints()
+}
+
 // writeCheckpoints writes Kafka's three offset checkpoints.
 func (d *Dir) writeCheckpoints() error {
 	d.checkpointing <- struct{}{}
