@@ -195,6 +195,13 @@ func (d *Dir) sealAll() {
 	}
 }
 
+// unsealed tells whether rolled segments wait, for want of room.
+func (d *Dir) unsealed() bool {
+	d.keeper.mu.Lock()
+	defer d.keeper.mu.Unlock()
+	return len(d.keeper.seals) > 0
+}
+
 // seal writes what belongs to a rolled segment and syncs it; then the recovery
 // point may pass it.
 func (d *Dir) seal(j sealJob) error {
@@ -490,6 +497,11 @@ func (d *Dir) closeClean(logs []*Log) error {
 	d.sealAll()
 	if err := d.Err(); err != nil {
 		return err
+	}
+	if d.unsealed() {
+		// A transaction index that is missing says that nothing was aborted:
+		// the next start must make it from the batches.
+		return fmt.Errorf("%s: %w: indexes of rolled segments could not be written", d.path, ErrNoSpace)
 	}
 	w := &closing{d: d}
 	all := map[Name]*known{}
