@@ -61,3 +61,44 @@ func TestAbortedOutliveAFullDisk(t *testing.T) {
 	_, l = openOne(t, mem, LogConfig{Durable: true})
 	wantAborted(t, l)
 }
+
+// TestDamagedTransactionIndex: the one of the segment that takes appends after
+// a clean stop is made anew too, and that of one that a cut makes the last.
+func TestDamagedTransactionIndex(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"catalogue", "without", "cut"} {
+		mem := vfs.NewMem()
+		d, l := openOne(t, mem, LogConfig{Durable: true})
+		abortOne(t, l)
+		if name == "cut" {
+			if err := l.Roll(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		appendAt(t, l, simNow, 3)
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if name == "without" {
+			if err := mem.Remove("/data/" + catalogueName); err != nil {
+				t.Fatal(err)
+			}
+		}
+		flip(t, mem, "/data/t-0/00000000000000000000.txnindex", 0)
+		d, l = openOne(t, mem, LogConfig{Durable: true})
+		if name == "cut" {
+			if err := l.TruncateTo(2); err != nil {
+				t.Fatal(name, err)
+			}
+		}
+		wantAborted(t, l)
+		if _, err := l.Append(testBatch(1, simNow, 10), Append{}); err != nil {
+			t.Error(name, err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		_, l = openOne(t, mem, LogConfig{Durable: true})
+		wantAborted(t, l)
+	}
+}

@@ -70,7 +70,7 @@ func (l *Log) truncate(off int64) (*segment.Segment, error) {
 	}
 	s := segs[keep-1]
 	if keep < len(segs) {
-		if err := s.Activate(); err != nil {
+		if err := l.activate(s, segs); err != nil {
 			return nil, err
 		}
 	}
