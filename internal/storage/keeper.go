@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -613,6 +614,27 @@ func (w *closing) log(l *Log) error {
 		}
 	}
 	w.dirs = append(w.dirs, l.path)
+	return l.tidy(end)
+}
+
+// tidy removes what a start that trusts the catalogue would not look for:
+// segments that wait for file.delete.delay.ms, and producer snapshots of stops
+// before, which belong to no segment.
+func (l *Log) tidy(end int64) error {
+	entries, err := l.dir.fs.List(l.path)
+	if err != nil {
+		return err
+	}
+	keep := map[int64]bool{end: true}
+	for _, s := range *l.segs.Load() {
+		keep[s.Base()] = true
+	}
+	for _, e := range entries {
+		base, suffix, ok := parseFileName(e.Name())
+		if ok && (strings.HasSuffix(suffix, segment.DeletedSuffix) || suffix == segment.SnapshotSuffix && !keep[base]) {
+			_ = l.dir.fs.Remove(filepath.Join(l.path, e.Name())) // tried again at the next stop
+		}
+	}
 	return nil
 }
 

@@ -4,8 +4,10 @@ package storage
 
 import (
 	"bytes"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gregor/internal/batch"
 	"gregor/internal/vfs"
@@ -100,5 +102,48 @@ func TestDamagedTransactionIndex(t *testing.T) {
 		}
 		_, l = openOne(t, mem, LogConfig{Durable: true})
 		wantAborted(t, l)
+	}
+}
+
+// TestStopLeavesNoRemains: a start after a clean stop lists no directory of a
+// log, so what still waited to be deleted would stay for ever.
+func TestStopLeavesNoRemains(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	c := LogConfig{Durable: true, SegmentBytes: 500, Delete: true, Retention: time.Hour}
+	for round := range 3 {
+		d, l := openOne(t, mem, c)
+		for range 5 {
+			appendAt(t, l, simNow, 3)
+		}
+		if err := l.Flush(true); err != nil {
+			t.Fatal(err)
+		}
+		l.SetHighWatermark(l.End())
+		if n, err := l.Retain(time.UnixMilli(simNow).Add(2 * time.Hour)); n == 0 || err != nil {
+			t.Fatal(n, err)
+		}
+		appendAt(t, l, simNow, 1)
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := mem.List("/data/t-0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var logs, snapshots int
+		for _, e := range entries {
+			switch {
+			case strings.Contains(e.Name(), ".deleted"):
+				t.Errorf("round %d: %s", round, e.Name())
+			case strings.HasSuffix(e.Name(), ".log"):
+				logs++
+			case strings.HasSuffix(e.Name(), ".snapshot"):
+				snapshots++
+			}
+		}
+		if snapshots > logs+1 {
+			t.Errorf("round %d: %d segments and %d snapshots", round, logs, snapshots)
+		}
 	}
 }
