@@ -62,11 +62,17 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable, kept int64, 
 	if err != nil {
 		return r, err
 	}
+	// Nothing that follows vouches for the base offset of the last batch. Behind
+	// a gap it is believed if it ends where what is known does, or before.
+	vouched := min(maxNext, kept)
+	if vouched == math.MaxInt64 {
+		vouched = -1
+	}
 	for pos < size {
 		end, reason, err := Walk(h, pos, size, r.Next, true, func(p int64, v batch.View) error {
 			gap := v.BaseOffset() > r.Next
 			if v.LastOffset()-s.base > math.MaxInt32 || v.NextOffset() > maxNext ||
-				gap && s.cfg.Dense && p+int64(v.Size()) >= content {
+				gap && s.cfg.Dense && p+int64(v.Size()) >= content && v.NextOffset() > vouched {
 				return errOffsetTooFar
 			}
 			if visit == nil {

@@ -64,7 +64,8 @@ type Config struct {
 	// IndexInterval is the number of bytes between index entries.
 	IndexInterval int
 	// Dense: offsets follow one another without gaps, as far as is known (the
-	// log is not compacted). A last batch behind a gap is not believed then.
+	// log is not compacted). A last batch behind a gap is not believed then, if it
+	// ends above what is known to be durable.
 	Dense bool
 	// Doubt says what is wrong with a batch whose checksum is right, "" when
 	// nothing is: the log's view of what the checksum does not cover. Nil: none.
