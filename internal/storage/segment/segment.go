@@ -83,6 +83,7 @@ type Segment struct {
 	firstTime int64      // of the first batch; unknown when < -1
 	active    bool       // takes appends: the indexes stay in memory
 	zeroed    int64      // the file may reach up to here, zeroes behind the end; see ahead.go
+	spare     bool       // the file may have blocks behind its end
 	created   time.Time
 
 	offsets atomic.Pointer[index.Offset] // nil: in the file
