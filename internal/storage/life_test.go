@@ -816,3 +816,51 @@ func TestOldRecordsOnce(t *testing.T) {
 	}
 	d.Abandon()
 }
+
+// TestOldRecordsOnceThroughRetention: it is known also when retention, which
+// forgets producers, or a truncation comes between; not a day later.
+func TestOldRecordsOnceThroughRetention(t *testing.T) {
+	t.Parallel()
+	_, l := openOne(t, vfs.NewMem(), LogConfig{Durable: true})
+	made := func(seq int32) batch.View {
+		b := batch.NewBuilder(batch.None)
+		b.SetProducer(7, 0, seq)
+		b.Append(1_000_000, nil, []byte("old"))
+		v, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(batch.View(nil), v...)
+	}
+	for seq := range int32(2) {
+		if _, err := l.Append(made(seq), Append{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := func() bool {
+		t.Helper()
+		a, err := l.Append(made(0), Append{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Duplicate
+	}
+	retain := func(at time.Time) {
+		t.Helper()
+		if _, err := l.Retain(at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if retain(time.Now()); !known() {
+		t.Error("appended twice after retention")
+	}
+	if err := l.TruncateTo(1); err != nil {
+		t.Fatal(err)
+	}
+	if retain(time.Now()); !known() {
+		t.Error("appended twice after a truncation")
+	}
+	if retain(time.Now().Add(25 * time.Hour)); known() {
+		t.Error("still known after a day")
+	}
+}

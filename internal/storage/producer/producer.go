@@ -82,6 +82,7 @@ func (m Meta) First() int64 { return m.LastOffset - int64(m.OffsetDelta) }
 type entry struct {
 	txnFirst         int64 // -1: none
 	lastTimestamp    int64
+	heard            int64 // when it appended last in the life of this process, in ms; 0: not yet
 	coordinatorEpoch int32
 	epoch            int16
 	n                int8 // batches[:n], oldest first
@@ -170,6 +171,7 @@ type Update struct {
 	txnVer    int16
 	guarded   bool
 	guard     uint64
+	heard     int64
 	pending   []pending
 	started   []txn
 	completed []Completed
@@ -188,12 +190,14 @@ type Rules struct {
 	// Guarded asks for a guard (see Begin) with a transaction's first batch.
 	Guarded bool
 	Guard   uint64
+	// Heard is the time, in ms; 0 where what was appended before is gone through.
+	Heard int64
 }
 
 // Prepare begins an update.
 func (t *Table) Prepare(r Rules) *Update {
 	u := &t.update
-	*u = Update{t: t, origin: r.Origin, txnVer: r.TxnVersion, guarded: r.Guarded, guard: r.Guard,
+	*u = Update{t: t, origin: r.Origin, txnVer: r.TxnVersion, guarded: r.Guarded, guard: r.Guard, heard: r.Heard,
 		pending: u.pending[:0], started: u.started[:0], completed: u.completed[:0]}
 	return u
 }
@@ -206,6 +210,7 @@ func (u *Update) Add(v batch.View) error {
 	}
 	p := u.entry(v.ProducerID())
 	e := &p.e
+	e.heard = max(e.heard, u.heard)
 	epoch := v.ProducerEpoch()
 	transactional := v.Attributes().Transactional()
 	p.txn = p.txn || transactional
@@ -394,15 +399,27 @@ func (t *Table) FirstOpen() int64 {
 
 // Expire forgets producers that wrote nothing for age (in ms) and have no
 // transaction open.
+//
+// Differs from Kafka: there the time of the last record alone counts, and a
+// producer of old records is forgotten between two of its batches.
 func (t *Table) Expire(now, age int64) {
 	for pid, e := range t.entries {
-		if e.txnFirst < 0 && now-e.lastTimestamp >= age {
+		if e.txnFirst < 0 && now-max(e.lastTimestamp, e.heard) >= age {
 			delete(t.entries, pid)
 		}
 	}
 	for pid, g := range t.guards {
 		if now-g.since >= age {
 			delete(t.guards, pid)
+		}
+	}
+}
+
+// HeardAs takes over from a table of the same log when producers were heard.
+func (t *Table) HeardAs(old *Table) {
+	for pid, e := range t.entries {
+		if o := old.entries[pid]; o != nil {
+			e.heard = o.heard
 		}
 	}
 }
