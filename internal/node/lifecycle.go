@@ -203,6 +203,9 @@ func (n *Node) enter(ctx context.Context) error {
 	if err := n.raiser.raise(ctx, n.uplink); err != nil {
 		return err
 	}
+	for _, d := range n.dirs {
+		d.NoteBoot() // the controller knows now what a power cut before it took
+	}
 	n.raiser.start(n.uplink)
 	n.raiser.isr.start(n.uplink, n.table)
 	n.table.Registered(epoch)
@@ -411,6 +414,8 @@ func (m *membership) leave(ctx context.Context) {
 	case <-m.let:
 		n.log.Info("leaderships are handed over", "took", time.Since(began).Round(time.Millisecond))
 	case <-n.failed:
+	case <-n.deserted(ctx):
+		n.log.Info("most controllers are gone, so nobody can take leaderships over; this broker stops without", "waited", time.Since(began).Round(time.Millisecond))
 	case <-ctx.Done():
 		n.log.Warn("the controller did not let this broker go in time; it stops all the same", "waited", leaveWithin)
 	}

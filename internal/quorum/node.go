@@ -526,12 +526,19 @@ func (n *Node) end(err error) {
 func (n *Node) maybeSnapshot() error {
 	c := n.core
 	age := time.Since(n.lastSnap)
-	if n.snapping || c.bytes < n.cfg.SnapshotBytes && (c.bytes == 0 || age < n.cfg.SnapshotAge) {
+	spoiled := c.st.spoiled
+	if spoiled != nil && age < time.Second {
+		return nil // a disk that does not let it be written is not asked all the time
+	}
+	if n.snapping || spoiled == nil && c.bytes < n.cfg.SnapshotBytes && (c.bytes == 0 || age < n.cfg.SnapshotAge) {
 		return nil
 	}
 	m, img := c.snapshotAt(), c.image
-	if m.index == c.st.lastSnapshot().index {
+	if m.index == c.st.lastSnapshot().index && spoiled == nil {
 		return nil
+	}
+	if spoiled != nil && n.cfg.Events.Warning != nil {
+		n.cfg.Events.Warning(spoiled)
 	}
 	n.snapping, n.lastSnap, c.bytes = true, time.Now(), 0
 	n.others.Go(func() {
@@ -543,7 +550,7 @@ func (n *Node) maybeSnapshot() error {
 }
 
 func (n *Node) snapshotted(m snapshotMeta, size int64, took time.Duration, err error) {
-	n.snapping = false
+	n.snapping, n.core.st.spoiled = false, nil
 	if err == nil {
 		err = n.core.st.snapshotted(m)
 	}

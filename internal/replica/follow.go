@@ -97,6 +97,14 @@ func (p *Partition) follow(leader, epoch int32, log *storage.Log) {
 	}
 }
 
+// standAgain lets a replica that is not in sync tell its leader again where it
+// stands, who may have forgotten it (partition.Leader.Changed); mu is held.
+func (p *Partition) standAgain() {
+	if s := p.seat.Load(); p.fetcher != nil && s != nil && !s.inSync {
+		p.fetcher.again(p)
+	}
+}
+
 // unfollow ends it; mu is held.
 func (p *Partition) unfollow() {
 	if p.fetcher != nil {

@@ -4,6 +4,7 @@ package replica
 
 import (
 	"context"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -45,6 +46,13 @@ func TestDivergedLogIsCut(t *testing.T) {
 	c.eventually("all in sync", func() bool { return len(c.isr(1)) == 3 })
 	if got, err := readAll(c.member(3).table.Named("t", 0), 0, ReadUncommitted); err != nil || len(got) != 15 || got[14].text != "14" {
 		t.Errorf("%v, %v", got, err)
+	}
+	// It is told once, of the log that lost records, not of those that only asked
+	// where the last epoch ended.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if want := []string{"t on 1: 13 to 10"}; !slices.Equal(c.cuts, want) {
+		t.Errorf("told %q, want %q", c.cuts, want)
 	}
 }
 

@@ -208,6 +208,7 @@ func (p *Partition) goesOn(m *meta.Partition, self int32, now time.Time) bool {
 	}
 	if r := p.role.Load(); p.follower != nil && m.Leader == r.leader && m.LeaderEpoch == r.epoch {
 		p.sit(seatOf(m, self))
+		p.standAgain()
 		return true
 	}
 	return false

@@ -68,8 +68,9 @@ type Dir struct {
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
 	noSpace       atomic.Bool
-	reserved      atomic.Bool  // the reserve file holds its blocks
-	opened        time.Time    // others count from then, for the wall clock may be set
+	reserved      atomic.Bool // the reserve file holds its blocks
+	opened        time.Time   // others count from then, for the wall clock may be set
+	writes        writeWatch
 	flushing      atomic.Int64 // when a commit began to wait for the disk, 0: none does
 	scrubRate     atomic.Int64
 	foreign       atomic.Int64  // appends to logs that are not durable, since the last syncfs
@@ -164,7 +165,7 @@ func (d *Dir) open(parents []string) error {
 			return err
 		}
 	}
-	d.sameBoot = d.noteBoot()
+	d.sameBoot = d.isSameBoot()
 	marker, err := d.takeCleanMarker()
 	if err != nil {
 		return err

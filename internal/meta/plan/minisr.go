@@ -2,9 +2,29 @@
 
 package plan
 
-import "gregor/internal/meta"
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"gregor/internal/meta"
+)
 
 const setMinISR = "min.insync.replicas"
+
+// checkMinISR refuses what would have a leader go by another
+// min.insync.replicas than the controller: it would commit what replicas have
+// not that the controller takes for eligible.
+func checkMinISR(r meta.Resource, changes map[string]*string) error {
+	v, ok := changes[setMinISR]
+	switch {
+	case !ok || r.Type != meta.BrokerResource:
+		return nil
+	case r.Name != "" && v != nil:
+		return fail(kerr.InvalidConfig, "Broker-level %s cannot be altered while ELR is enabled.", setMinISR)
+	case r.Name == "" && v == nil:
+		return fail(kerr.InvalidConfig, "Cluster-level %s cannot be removed while ELR is enabled.", setMinISR)
+	}
+	return nil
+}
 
 // unseated takes the seats of eligible leader replicas (ELR) away where
 // settings lower min.insync.replicas to what is in sync: from then on the

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/meta"
@@ -34,7 +35,6 @@ func TestLowerMinISR(t *testing.T) {
 		{"the topic's is lowered", topic, "trio", value("2"), value("1"), false, 1},
 		{"the topic's goes, and the default is lower", topic, "trio", value("2"), nil, false, 1},
 		{"the cluster's is lowered", brokers, "", value("2"), value("1"), false, 1},
-		{"the cluster's goes, and the default is lower", brokers, "", value("2"), nil, false, 1},
 		{"from three to two, and one is in sync", topic, "trio", value("3"), value("2"), true, 1},
 		{"the topic's goes, and the default is as high", topic, "trio", value("2"), nil, true, 2},
 		{"it is raised", topic, "trio", value("2"), value("3"), true, 1},
@@ -88,6 +88,38 @@ func TestLowerMinISR(t *testing.T) {
 			if led := next.Partition("trio", 0).Leader == 2; led != c.eligible {
 				t.Errorf("%s: after the leader's death %s", c.what, seatsOf(next))
 			}
+		}
+	}
+}
+
+// TestOneMinISR: a broker does not get a min.insync.replicas of its own, nor do
+// brokers go back to those of their files: the controller does not know them.
+func TestOneMinISR(t *testing.T) {
+	t.Parallel()
+	two := "2"
+	for _, c := range []struct {
+		name  string
+		value *string
+		want  *kerr.Error
+	}{
+		{"1", &two, kerr.InvalidConfig},
+		{"1", nil, nil},
+		{"", &two, nil},
+		{"", nil, kerr.InvalidConfig},
+	} {
+		req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+		r := kmsg.NewIncrementalAlterConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceType(meta.BrokerResource), c.name
+		rc := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		if rc.Name, rc.Value = setMinISR, c.value; c.value == nil {
+			rc.Op = kmsg.IncrementalAlterConfigOpDelete
+		}
+		r.Configs = append(r.Configs, rc)
+		req.Resources = append(req.Resources, r)
+		records, resp := IncrementalAlterConfigs(trio(t), req, env())
+		check(t, "broker "+c.name, resp.Resources[0].ErrorCode, c.want)
+		if (len(records) == 0) != (c.want != nil) {
+			t.Errorf("broker %q: %v", c.name, records)
 		}
 	}
 }

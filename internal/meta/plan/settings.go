@@ -179,6 +179,9 @@ func alter(img *meta.Image, r meta.Resource, old meta.Settings, changes map[stri
 			records = append(records, meta.ConfigRecord{Resource: r, Key: k, Value: v})
 		}
 	}
+	if err := checkMinISR(r, changes); err != nil {
+		return nil, err
+	}
 	if err := checkSettings(schema, r, all, old.Map()); err != nil {
 		return nil, err
 	}

@@ -139,9 +139,24 @@ func (l *Leader) Changed(s State, now time.Time) Effects {
 	if s.PartitionEpoch <= l.state.PartitionEpoch {
 		return Effects{HW: l.hw}
 	}
+	missed := s.PartitionEpoch > l.state.PartitionEpoch+1
 	l.proposed = nil
 	l.adopt(s, now)
+	if missed {
+		l.forget()
+	}
 	return l.join(l.advance(now))
+}
+
+// forget: states were passed over in which a replica may have been taken away,
+// with its log, and given back. Who is no member joins by what it fetches next.
+func (l *Leader) forget() {
+	for i := range l.peers {
+		if p := &l.peers[i]; !slices.Contains(l.state.ISR, p.id) {
+			p.end, p.flushed, p.start = Unknown, Unknown, Unknown
+			p.caughtUp, p.markAt = time.Time{}, time.Time{}
+		}
+	}
 }
 
 // Refused ends the proposal on its way, which the controller did not accept.

@@ -326,3 +326,30 @@ func TestFollower(t *testing.T) {
 		t.Errorf("high watermark %d, lag %d", f.HW(), f.Lag())
 	}
 }
+
+// A leader that hears of several changes at once may have missed that a replica
+// was taken away and given back: what it had then is gone. It joins by what it
+// fetches from now on.
+func TestReplicaGivenBackJoinsByANewFetch(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1}, 1, 2, 3)
+	for _, r := range []Replica{2, 3} {
+		l.Broker(r, 1, at(1))
+		fetched(l, r, 100, 100, at(1))
+	}
+	s := l.State()
+	s.ISR = []Replica{1, 2}
+	s.PartitionEpoch += 2 // taken away, given back
+	if e := l.Changed(s, at(2)); e.Propose != nil {
+		t.Fatalf("%+v: by what it had before", e.Propose)
+	}
+	if e := l.Wrote(110, 110, at(2)); e.Wake {
+		t.Fatalf("%+v", e)
+	}
+	if e := fetched(l, 2, 110, 110, at(3)); e.HW != 110 {
+		t.Errorf("%+v: replica 3 holds the high watermark back", e)
+	}
+	if e := fetched(l, 3, 110, 110, at(3)); e.Propose == nil {
+		t.Error("it does not join")
+	}
+}
