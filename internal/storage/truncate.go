@@ -54,14 +54,21 @@ func (l *Log) TruncateTo(off int64) error {
 			err = l.dir.fs.SyncDir(l.dirPath())
 		}
 	}
-	l.mu.Lock()
-	l.truncating = false
-	l.mu.Unlock()
-	l.dir.markDirty(l)
+	l.cutEnded(err)
 	if err == nil {
 		l.dir.cfg.Events.truncated(l, l.end.Load())
 	}
 	return l.ioError(err)
+}
+
+// cutEnded lets commits go on. Where nothing was cut, the next one finds the
+// log durable to its end again, which was lowered.
+func (l *Log) cutEnded(err error) {
+	l.mu.Lock()
+	l.truncating = false
+	l.dirtyDir = l.dirtyDir || err != nil
+	l.mu.Unlock()
+	l.dir.markDirty(l)
 }
 
 // cutAt is where the log ends when it is cut at off: where the batch begins that
@@ -206,10 +213,7 @@ func (l *Log) TruncateFully(start int64) error {
 	if err == nil {
 		err = l.dir.fs.SyncDir(l.dirPath())
 	}
-	l.mu.Lock()
-	l.truncating = false
-	l.mu.Unlock()
-	l.dir.markDirty(l)
+	l.cutEnded(err)
 	if err == nil {
 		l.dir.cfg.Events.truncated(l, l.end.Load())
 	}
@@ -224,11 +228,14 @@ func (l *Log) restartAt(start int64) error {
 	}
 	segs := *l.segs.Load()
 	l.dropHandleLocked()
-	if err := l.renameAway(segs, true); err != nil {
-		return err
+	err := l.renameAway(segs, true)
+	var s *segment.Segment
+	if err == nil {
+		s, err = segment.Create(l.dir.segmentConfig(l, l.cfg.Load()), l.path, start, "")
 	}
-	s, err := segment.Create(l.dir.segmentConfig(l, l.cfg.Load()), l.path, start, "")
 	if err != nil {
+		// The log goes on as it was, and not in files that the next start removes.
+		l.dir.renameBack(segs)
 		return err
 	}
 	l.active = s
@@ -296,6 +303,16 @@ func (l *Log) renameAway(segs []*segment.Segment, snapshots bool) error {
 		}
 	}
 	return nil
+}
+
+// renameBack undoes renameAway, but for snapshots, which are made anew.
+func (d *Dir) renameBack(segs []*segment.Segment) {
+	for _, s := range segs {
+		if err := s.Rename(""); err != nil {
+			d.fail(err)
+			return
+		}
+	}
 }
 
 // removeSegments removes what renameAway renamed, after file.delete.delay.ms.
