@@ -7,7 +7,9 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"gregor/internal/batch"
 	"gregor/internal/vfs"
 )
 
@@ -57,5 +59,94 @@ func TestNoRoomToCut(t *testing.T) {
 			}
 			d.Abandon()
 		})
+	}
+}
+
+// TestNoRoomToSwap: a cleaned segment for which the disk has no room in the
+// middle of its swap leaves nothing behind. A later start took it for the end
+// of a swap, and what had become of its segments since then was gone.
+func TestNoRoomToSwap(t *testing.T) {
+	t.Parallel()
+	for _, step := range []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12} {
+		mem := vfs.NewMem()
+		full := vfs.NewFaulty(mem)
+		c := LogConfig{Durable: true, SegmentBytes: 600, Compact: true, FileDeleteDelay: -1}
+		d, l := openOne(t, full, c)
+		for range 9 {
+			appendAt(t, l, simNow, 1)
+		}
+		if err := l.Flush(true); err != nil {
+			t.Fatal(err)
+		}
+		l.SetHighWatermark(9)
+		d.sealAll()
+		lift := full.Add(vfs.Rule{Ops: vfs.OpRename, From: step, Times: 1, Err: syscall.ENOSPC})
+		err := cleanSome(l)
+		lift()
+		if err == nil {
+			d.Abandon()
+			continue
+		}
+		if !errors.Is(err, ErrNoSpace) || d.Err() != nil {
+			t.Fatal(err, d.Err())
+		}
+		if n := readAll(t, l, 0, 9); n != 9 {
+			t.Errorf("step %d: read up to %d", step, n)
+		}
+		// The first segment goes, and the second is merged with the third.
+		if err := l.IncrementStart(3); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Retain(time.UnixMilli(simNow)); err != nil {
+			t.Fatal(err)
+		}
+		appendAt(t, l, simNow, 3)
+		if err := l.Flush(true); err != nil {
+			t.Fatal(err)
+		}
+		wantBases(t, l, 3, 6, 9)
+		l.SetHighWatermark(12)
+		d.sealAll()
+		out, err := l.NewCleaned(3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, base := range []int64{3, 6} {
+			copyTo(t, l, base, out)
+		}
+		if err := l.Replace([]int64{3, 6}, out); err != nil {
+			t.Fatal(err)
+		}
+		d.Abandon()
+		mem.Kill()
+		d, l = openOne(t, mem, c)
+		if n := readAll(t, l, 3, 12); n != 12 {
+			t.Errorf("step %d: after a kill read up to %d", step, n)
+		}
+		d.Abandon()
+	}
+}
+
+// copyTo copies a segment into a cleaned one.
+func copyTo(t *testing.T, l *Log, base int64, out *Cleaned) {
+	t.Helper()
+	f, n, release, err := l.OpenSegment(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	b := make([]byte, n)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	for len(b) > 0 {
+		v, rest, err := batch.Next(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Append(v); err != nil {
+			t.Fatal(err)
+		}
+		b = rest
 	}
 }
