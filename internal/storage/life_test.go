@@ -869,3 +869,36 @@ func TestOldRecordsOnceThroughRetention(t *testing.T) {
 		t.Error("still known after a day")
 	}
 }
+
+// TestCleanedHasItsOwnIndex: after compaction the index of the segment before
+// is not asked about the new one.
+func TestCleanedHasItsOwnIndex(t *testing.T) {
+	t.Parallel()
+	d := openTestDir(t, vfs.NewMem(), "/data", Events{Rebuilt: func(path, reason string) { t.Errorf("rebuilt %s: %s", path, reason) }})
+	l, err := d.Open(Name{"t", 0}, testID, LogConfig{Create: true, Durable: true, Compact: true, SegmentBytes: 600, IndexInterval: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 9 {
+		appendAt(t, l, simNow, 1)
+	}
+	if err := l.Flush(true); err != nil {
+		t.Fatal(err)
+	}
+	d.sealAll()
+	for range 2 {
+		r, err := l.Read(2, 5, 1000, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Release()
+		if bases(t, l)[1] == 3 {
+			if err := cleanSome(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

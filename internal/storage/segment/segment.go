@@ -263,6 +263,8 @@ func (s *Segment) Rename(suffix string) error {
 		}
 		if kind == LogSuffix {
 			s.cfg.Files.Renamed(from, to)
+		} else {
+			s.cfg.Files.Forget(from) // another segment may get that name
 		}
 	}
 	return nil
