@@ -3,6 +3,7 @@
 package storage
 
 import (
+	"errors"
 	"testing"
 
 	"gregor/internal/vfs"
@@ -43,6 +44,65 @@ func TestGapBeforeTheLastBatch(t *testing.T) {
 		}
 		if err == nil {
 			r.Release()
+		}
+	}
+}
+
+// TestMissingEndStaysTold: durable records that are gone from the end of a log
+// are told to who asks for them, also after later stops; nobody reads on past
+// them as if they had never been.
+func TestMissingEndStaysTold(t *testing.T) {
+	t.Parallel()
+	for _, left := range []int{0, 5} {
+		mem := vfs.NewMem()
+		d, l := openOne(t, mem, LogConfig{Durable: true})
+		size := int64(0)
+		for i := range 10 {
+			if i == left {
+				size = l.Size()
+			}
+			appendAt(t, l, simNow, 1)
+		}
+		if err := l.Flush(true); err != nil {
+			t.Fatal(err)
+		}
+		d.Abandon()
+		mem.Kill()
+		f, err := mem.OpenRW("/data/t-0/00000000000000000000.log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(size); err != nil {
+			t.Fatal(err)
+		}
+		for _, then := range []string{"a clean stop", "a kill", "a kill, with all checkpoints", "nothing"} {
+			d, l = openOne(t, mem, LogConfig{Durable: true})
+			appendAt(t, l, simNow, 1)
+			if err := l.Flush(true); err != nil {
+				t.Fatal(err)
+			}
+			if got := readAll(t, l, 0, int64(left)); got != int64(left) {
+				t.Errorf("read up to %d of %d", got, left)
+			}
+			var c *CorruptError
+			if _, err := l.Read(int64(left), l.End(), 1<<20, true); !errors.As(err, &c) || c.Offset != int64(left) || c.Next != 10 {
+				t.Errorf("before %s: %v", then, err)
+			}
+			readAll(t, l, 10, l.End())
+			switch then {
+			case "a clean stop":
+				if err := d.Close(); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			case "a kill, with all checkpoints":
+				d.sealAll()
+				if err := d.writeCheckpoints(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d.Abandon()
+			mem.Kill()
 		}
 	}
 }

@@ -248,6 +248,35 @@ func (s *Segment) Extend(next int64) {
 	s.next = next
 }
 
+// missing stands in the file where its end is gone: no batch, so that those who
+// read there later are told too.
+const missing = "\nThe end of this segment is missing.\n"
+
+// NoteMissing is Extend for a segment of which nothing is left at its end, and
+// lets the file say so.
+func (s *Segment) NoteMissing(next int64) error {
+	h, err := s.File()
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	size, _ := s.Tail()
+	if err := s.trimLocked(h); err != nil {
+		return err
+	}
+	if _, err := h.WriteAt([]byte(missing), size); err != nil {
+		return err
+	}
+	s.Extend(next)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.size += int64(len(missing))
+	s.damage[len(s.damage)-1].End = s.size
+	return nil
+}
+
 // SetNext says where the next segment begins; compaction may leave the offsets
 // up to there out.
 func (s *Segment) SetNext(next int64) {
