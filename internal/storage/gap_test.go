@@ -5,6 +5,7 @@ package storage
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"gregor/internal/vfs"
 )
@@ -104,5 +105,40 @@ func TestMissingEndStaysTold(t *testing.T) {
 			d.Abandon()
 			mem.Kill()
 		}
+	}
+}
+
+// TestFlippedTimeIndexDeletesNothing: after a kill the largest timestamp of a
+// segment is what its time index says, which has no checksum; retention looks
+// at the batch before it lets a segment go.
+func TestFlippedTimeIndexDeletesNothing(t *testing.T) {
+	t.Parallel()
+	const written = 0x18c_0000_0000 // its byte 3 has bit 3
+	mem := vfs.NewMem()
+	c := LogConfig{Durable: true, Delete: true, Retention: time.Hour}
+	d, l := openOne(t, mem, c)
+	appendAt(t, l, written, 3)
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	appendAt(t, l, written, 3)
+	if err := l.Flush(true); err != nil {
+		t.Fatal(err)
+	}
+	l.SetHighWatermark(6)
+	d.sealAll()
+	if err := d.writeCheckpoints(); err != nil {
+		t.Fatal(err)
+	}
+	d.Abandon()
+	mem.Kill()
+	flip(t, mem, "/data/t-0/00000000000000000000.timeindex", 3) // a year off
+	_, l = openOne(t, mem, c)
+	l.SetHighWatermark(6)
+	if n, err := l.Retain(time.UnixMilli(written)); n != 0 || err != nil {
+		t.Errorf("%d segments went, %v", n, err)
+	}
+	if n, err := l.Retain(time.UnixMilli(written).Add(2 * time.Hour)); n != 2 || err != nil {
+		t.Errorf("%d segments went when it was time, %v", n, err)
 	}
 }

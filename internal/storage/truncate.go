@@ -392,11 +392,15 @@ func (l *Log) expiredLocked(cfg *LogConfig, segs []*segment.Segment, now time.Ti
 }
 
 func (l *Log) olderThan(s *segment.Segment, age time.Duration, now time.Time) bool {
-	ts := s.MaxTime().Timestamp
-	if ts < 0 {
-		ts = s.Modified().UnixMilli()
+	old := func() bool {
+		ts := s.MaxTime().Timestamp
+		if ts < 0 {
+			ts = s.Modified().UnixMilli()
+		}
+		return now.UnixMilli()-ts > age.Milliseconds()
 	}
-	return now.UnixMilli()-ts > age.Milliseconds()
+	// An index without a checksum may have said so.
+	return old() && s.VerifyMaxTime() == nil && old()
 }
 
 // Segments lists the segments, oldest first, the active one last.
