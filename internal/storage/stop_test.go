@@ -147,3 +147,30 @@ func TestStopLeavesNoRemains(t *testing.T) {
 		}
 	}
 }
+
+// TestDirectoryKeepsItsID: one that Kafka made before there were ids gets one
+// once.
+func TestDirectoryKeepsItsID(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	if err := mem.MkdirAll("/data"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := mem.Create("/data/" + metaPropertiesName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("version=1\ncluster.id=c\nnode.id=1\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	d := openTestDir(t, mem, "/data", Events{})
+	id := d.ID()
+	d.Abandon()
+	mem.Kill()
+	if d = openTestDir(t, mem, "/data", Events{}); d.ID() != id {
+		t.Errorf("the directory was %x, and is %x after a restart", id, d.ID())
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
