@@ -816,3 +816,56 @@ func TestOldRecordsOnce(t *testing.T) {
 	}
 	d.Abandon()
 }
+
+// TestFollowerTellsOfEveryAbort: a follower that took a transaction's abort and
+// the beginning of the producer's next one in one append tells readers of the
+// next one's abort too, also those that read no further than where somebody
+// else's began.
+func TestFollowerTellsOfEveryAbort(t *testing.T) {
+	t.Parallel()
+	for _, together := range []bool{false, true} {
+		d, l := openOne(t, vfs.NewMem(), LogConfig{})
+		at := int64(0)
+		data := func(pid int64, epoch int16, n int) batch.View {
+			b := batch.NewBuilder(batch.None)
+			b.SetBaseOffset(at)
+			b.SetProducer(pid, epoch, 0)
+			b.SetTransactional(true)
+			for range n {
+				b.Append(1, nil, []byte("x"))
+			}
+			v, err := b.Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			at += int64(n)
+			return bytes.Clone(v)
+		}
+		end := func(pid int64, epoch int16) batch.View {
+			v := marker(t, pid, epoch, true, 5)
+			v.SetBaseOffset(at)
+			at++
+			return v
+		}
+		vs := []batch.View{data(1, 0, 1), end(1, 1), data(1, 1, 2), data(2, 0, 1)}
+		if !together {
+			for _, v := range vs {
+				if _, err := l.Append(v, Append{Origin: Replication}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		} else if _, err := l.AppendAll(vs, Append{Origin: Replication}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.AppendAll([]batch.View{end(1, 2), end(2, 1)}, Append{Origin: Replication}); err != nil {
+			t.Fatal(err)
+		}
+		// Offsets 2 and 3 are the second transaction of producer 1, 4 is that of
+		// producer 2.
+		a, err := l.Aborted(1, 4)
+		if err != nil || len(a) != 2 || a[1].FirstOffset != 2 || a[1].LastOffset != 5 {
+			t.Fatalf("together %v: a reader of [1, 4) is told of %+v, %v", together, a, err)
+		}
+		d.Abandon()
+	}
+}

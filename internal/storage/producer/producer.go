@@ -326,16 +326,18 @@ func (t *Table) Apply(u *Update, ended func(c Completed, stable int64)) {
 		t.ongoing = insert(t.ongoing, s)
 	}
 	for _, c := range u.completed {
-		stable := c.Last + 1
-		for _, o := range t.ongoing {
-			if o.pid != c.ProducerID {
-				stable = o.first
-				break
-			}
-		}
 		if i, ok := find(t.ongoing, c.First); ok {
 			t.ongoing = slices.Delete(t.ongoing, i, i+1)
 			t.ended = insert(t.ended, txn{c.First, c.Last, c.ProducerID})
+		}
+		// An append of many batches may have begun others since, of the same
+		// producer too.
+		//
+		// Differs from Kafka: it leaves those of the same producer out, and so a
+		// reader of a follower may not be told of the next one's abort.
+		stable := c.Last + 1
+		if len(t.ongoing) > 0 {
+			stable = t.ongoing[0].first
 		}
 		if ended != nil {
 			ended(c, stable)
