@@ -244,8 +244,10 @@ func TestProducerRules(t *testing.T) {
 		t.Fatalf("%+v %v", ps, err)
 	}
 	// Forgotten after a day.
-	if _, err := l.Retain(time.UnixMilli(simNow).Add(25 * time.Hour)); err != nil {
-		t.Fatal(err)
+	for _, since := range []time.Duration{0, 25 * time.Hour} {
+		if _, err := l.Retain(time.UnixMilli(simNow).Add(since)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ok(send(1, 1, 55, 1))(14, 14, false)
 }
@@ -813,6 +815,54 @@ func TestOldRecordsOnce(t *testing.T) {
 	d, l = openOne(t, mem, LogConfig{Durable: true})
 	if a, err := l.Append(made(), Append{LeaderEpoch: 1}); err != nil || !a.Duplicate || a.First != 0 {
 		t.Fatalf("%+v, %v", a, err)
+	}
+	d.Abandon()
+}
+
+// TestOldRecordsOnceWhileRetained: the same while the log lives. Its records'
+// timestamps say nothing of when a producer was last heard of.
+func TestOldRecordsOnceWhileRetained(t *testing.T) {
+	t.Parallel()
+	made := func() batch.View {
+		b := batch.NewBuilder(batch.None)
+		b.SetProducer(7, 0, 0)
+		b.Append(1_000_000, nil, []byte("old"))
+		v, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(batch.View(nil), v...)
+	}
+	mem := vfs.NewMem()
+	cfg := LogConfig{Durable: true, ProducerExpiry: 24 * time.Hour}
+	d, l := openOne(t, mem, cfg)
+	if _, err := l.Append(made(), Append{LeaderEpoch: 1}); err != nil {
+		t.Fatal(err)
+	}
+	again := func(when string) {
+		t.Helper()
+		if a, err := l.Append(made(), Append{LeaderEpoch: 1}); err != nil || !a.Duplicate || a.First != 0 {
+			t.Fatalf("%s: %+v, %v", when, a, err)
+		}
+	}
+	now := time.Now()
+	if _, err := l.Retain(now); err != nil {
+		t.Fatal(err)
+	}
+	again("after retention looked")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, l = openOne(t, mem, cfg)
+	if _, err := l.Retain(now); err != nil {
+		t.Fatal(err)
+	}
+	again("after a clean restart")
+	if _, err := l.Retain(now.Add(25 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if ps, err := l.Producers(); err != nil || len(ps) != 0 {
+		t.Fatalf("a producer that is not heard of for a day stays: %+v, %v", ps, err)
 	}
 	d.Abandon()
 }

@@ -159,7 +159,6 @@ func (l *Log) reloadProducersLocked(end int64) error {
 	if err != nil {
 		return err
 	}
-	t.Expire(l.dir.cfg.Now().UnixMilli(), l.expiryMillis())
 	t.Committed(l.hw.Load())
 	l.producers = t
 	l.noteUnstableLocked()
