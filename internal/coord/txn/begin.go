@@ -64,7 +64,7 @@ func (s *Shard) Init(now time.Time, in Init) coord.Result {
 		// the one after.
 		n := s.fence(t, ms)
 		return coord.Result{
-			Records: []coord.Record{record(n)}, Effects: []coord.Effect{order(n)},
+			Records: []coord.Record{record(n)}, Effects: []coord.Effect{s.order(n)},
 			Reply: Initialised{Err: kerr.ConcurrentTransactions},
 			Notes: []coord.Note{{Text: "transaction aborted", Subject: t.ID, Reason: "its producer was initialised anew"}},
 		}

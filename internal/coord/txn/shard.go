@@ -69,7 +69,13 @@ type Order struct {
 	Version    int16 // transaction version, for the marker's checks
 	Partitions []Partition
 	Decided    int64 // ms
+
+	decision *decision
 }
+
+// decision is what an order came from. Producer, epoch and outcome do not tell
+// one transaction of a client before version 2 from the next.
+type decision struct{ _ byte }
 
 // Shard is one partition's transactional ids. Its loop owns it.
 type Shard struct {
@@ -87,6 +93,7 @@ type entry struct {
 	written, committed *Txn
 	queued             int // changes of it that are not committed yet
 	parked             []parked
+	decision           *decision // the last one that was ordered
 	alarm              time.Time // the earliest of its alarms; zero: none
 }
 
@@ -237,7 +244,7 @@ const atOnce = 10_000
 func (s *Shard) timeOut(r *coord.Result, t *Txn, now time.Time) {
 	n := s.fence(t, now.UnixMilli())
 	r.Records = append(r.Records, record(n))
-	r.Effects = append(r.Effects, order(n))
+	r.Effects = append(r.Effects, s.order(n))
 	r.Notes = append(r.Notes, coord.Note{Text: "transaction aborted", Subject: t.ID, Reason: "it took longer than its time-out"})
 }
 
@@ -262,7 +269,7 @@ func (s *Shard) Loaded(now time.Time) coord.Result {
 	for _, id := range s.sorted() {
 		e := s.ids[id]
 		if t := e.written; t != nil && t.State.preparing() {
-			r.Effects = append(r.Effects, order(t))
+			r.Effects = append(r.Effects, s.order(t))
 		}
 	}
 	s.expire = now.Add(s.cfg.ExpirationCheck)
@@ -271,9 +278,12 @@ func (s *Shard) Loaded(now time.Time) coord.Result {
 
 func (s *Shard) sorted() []string { return slices.Sorted(maps.Keys(s.ids)) }
 
-func order(t *Txn) Order {
+// order has t's markers written, which is decided or about to be.
+func (s *Shard) order(t *Txn) Order {
+	e := s.ids[t.ID]
+	e.decision = &decision{}
 	return Order{
 		ID: t.ID, Producer: t.Producer, Epoch: t.Epoch, Commit: t.State == PrepareCommit,
-		Version: t.Version, Partitions: t.Partitions, Decided: t.Updated,
+		Version: t.Version, Partitions: t.Partitions, Decided: t.Updated, decision: e.decision,
 	}
 }

@@ -338,6 +338,33 @@ func TestTakeOver(t *testing.T) {
 	r.want(r.end("b", q, 2, true), nil)
 }
 
+// An order completes the decision that it came from and no other: not the next
+// transaction's of a producer whose epoch stays, when the markers' loop tells
+// twice because the first answer took too long; and not the one of a new
+// coordinator, whose own markers are still on their way.
+func TestOrdersCompleteTheirOwn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.mustInit("a")
+	once := func() Order {
+		t.Helper()
+		r.want(r.add("a", p, 0, 0, part("t", 0)), nil)
+		r.want(r.end("a", p, 0, true), nil)
+		return r.orders[0]
+	}
+	first := once()
+	r.complete()
+	r.state("a", CompleteCommit)
+	second := once()
+	r.carry(0, r.s.Complete(r.now, first))
+	r.state("a", PrepareCommit) // no marker of the second is written yet
+	r.restart()
+	r.carry(0, r.s.Complete(r.now, second))
+	r.state("a", PrepareCommit)
+	r.complete()
+	r.state("a", CompleteCommit)
+}
+
 func TestWriteThatFails(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
