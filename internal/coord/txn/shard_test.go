@@ -247,6 +247,22 @@ func TestExhaustion(t *testing.T) {
 	if p := r.mustInit("a"); p.ID == top.ID || p.Epoch != 0 {
 		t.Fatal(p)
 	}
+	// The same when the client goes on with what it had: it is not given the
+	// epoch that nobody may use, and an answer that was lost is given again.
+	r = newRig(t)
+	p = at(r, lastEpoch)
+	r.want(r.add("a", p, 2, 0, part("t", 0)), nil)
+	r.pass(2 * time.Minute)
+	r.complete()
+	rotated = r.want(r.init("a", &p), nil).(coord.Producer)
+	if rotated.ID == p.ID || rotated.Epoch != 0 {
+		t.Fatal(rotated)
+	}
+	r.restart()
+	if again := r.want(r.init("a", &p), nil).(coord.Producer); again != rotated {
+		t.Fatal(again)
+	}
+	r.want(r.add("a", rotated, 2, 0, part("t", 0)), nil)
 }
 
 func TestTimeOut(t *testing.T) {
