@@ -210,20 +210,18 @@ func (s *Shard) Next() time.Time {
 // Tick aborts transactions that took too long, ends waits, or looks for
 // expired ids.
 func (s *Shard) Tick(now time.Time) coord.Result {
-	r := coord.Result{Divisible: true}
+	var r coord.Result
 	ticked := false
-	for len(r.Records) < atOnce {
-		e, ok := s.alarms.Due(now)
-		if !ok {
-			break
-		}
+	for e, ok := s.alarms.Due(now); ok; e, ok = s.alarms.Due(now) {
 		ticked = true
 		s.endWaits(&r, e, now)
 		if t := e.written; t != nil && t.expires() >= 0 && t.expires() < now.UnixMilli() {
 			s.timeOut(&r, t, now)
-			// The write may be refused: then it is tried again.
+			// The write may be refused: then it is tried again. Of several in one
+			// result some could be written and none of their markers ordered; so
+			// the next is for the next turn.
 			s.alarms.Set(e, now.Add(retryTimeOut))
-			continue
+			return r
 		}
 		s.watch(e)
 	}
@@ -249,6 +247,7 @@ func (s *Shard) timeOut(r *coord.Result, t *Txn, now time.Time) {
 }
 
 func (s *Shard) expireIDs(r *coord.Result, now time.Time) {
+	r.Divisible = true
 	s.expire = now.Add(s.cfg.ExpirationCheck)
 	for _, id := range s.sorted() {
 		t := s.ids[id].written

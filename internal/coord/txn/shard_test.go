@@ -299,6 +299,28 @@ func TestTimeOut(t *testing.T) {
 	}
 }
 
+// Very many transactions time out at once, and the log takes only the first of
+// several batches: whatever it took gets its markers.
+func TestManyTimeOutsHalfWritten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ids := []string{"a", "b", "c"}
+	for _, id := range ids {
+		r.want(r.add(id, r.mustInit(id), 2, 0, part("t", 0)), nil)
+	}
+	r.fail, r.room = kerr.NotEnoughReplicas, 1
+	r.pass(2 * time.Minute)
+	r.fail = nil
+	r.commit(len(r.log))
+	r.pass(2 * time.Minute)
+	for len(r.orders) > 0 {
+		r.complete()
+	}
+	for _, id := range ids {
+		r.state(id, CompleteAbort)
+	}
+}
+
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
