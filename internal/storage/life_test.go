@@ -919,3 +919,47 @@ func TestFollowerTellsOfEveryAbort(t *testing.T) {
 		d.Abandon()
 	}
 }
+
+// TestStableBoundComesFirst: who sees the end behind a transaction's first batch
+// sees that it is not stable, or the last stable offset would pass it for good.
+func TestStableBoundComesFirst(t *testing.T) {
+	t.Parallel()
+	d, l := openOne(t, vfs.NewMem(), LogConfig{})
+	b := batch.NewBuilder(batch.None)
+	b.SetProducer(1, 0, batch.NoSequence)
+	b.SetTransactional(true)
+	b.Append(1, nil, []byte("x"))
+	data, err := b.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	defer d.Abandon()
+	defer func() { <-over }()
+	go func() {
+		defer close(over)
+		for range 50_000 { // at even offsets a transaction begins, at odd ones it ends
+			if _, err := l.Append(data, Append{Origin: Coordinator}); err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := l.Append(marker(t, 1, 0, false, 5), Append{Origin: Coordinator}); err != nil {
+				t.Error(err)
+				return
+			}
+			l.SetHighWatermark(l.End())
+		}
+	}()
+	for {
+		select {
+		case <-over:
+			return
+		default:
+		}
+		end := l.End()
+		stable := l.StableBound()
+		if end%2 == 1 && stable != end-1 && l.End() == end {
+			t.Fatalf("log end %d with the transaction open, first unstable offset %d", end, stable)
+		}
+	}
+}
