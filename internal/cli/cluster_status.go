@@ -81,6 +81,7 @@ func newClusterStatus(c *client) *cobra.Command {
 					return err
 				}
 				v.askFeatures(ctx, cl)
+				v.askStuck(ctx, cl)
 				topics := map[string]bool{}
 				for _, p := range v.Partitions {
 					if len(p.ISR) < len(p.Replicas) {

@@ -54,14 +54,17 @@ func (v *clusterView) trouble(ctx context.Context, cl *kgo.Client) []string {
 	for _, b := range v.Brokers {
 		out = append(out, lines[b.ID]...)
 	}
-	return append(out, v.lostVotes...)
+	return append(append(out, v.stuckLines()...), v.lostVotes...)
 }
+
+// full: no byte is left.
+func (d dirView) full() bool { return !d.failed && d.total > 0 && d.avail == 0 }
 
 func (d dirView) trouble() string {
 	switch {
 	case d.failed:
 		return fmt.Sprintf("has lost the log directory %s: the disk failed; the log tells how", d.path)
-	case d.total > 0 && d.avail == 0:
+	case d.full():
 		return fmt.Sprintf("has a full disk under %s, and takes no records for what lies there", d.path)
 	case d.total > 0 && float64(d.avail) < lowSpace*float64(d.total):
 		return fmt.Sprintf("has little room under %s: %s of %s", d.path, sizeText(d.avail), sizeText(d.total))

@@ -37,6 +37,7 @@ type clusterView struct {
 	logs       map[tp]map[int32]logView // what brokers say they have
 	silent     map[int32]error          // brokers that do not answer
 	draining   map[int32]bool           // brokers that are being taken out
+	stuck      map[route]bool           // see noteStuck; asked by status alone
 }
 
 type brokerView struct {
@@ -288,6 +289,8 @@ func (v *clusterView) whyBehind(p partitionView, r int32) string {
 	l, told := v.logs[p.tp][r]
 	adding := slices.Contains(v.Moving[p.tp].AddingReplicas, r)
 	switch {
+	case !told && slices.ContainsFunc(v.dirs[r], func(d dirView) bool { return d.failed }):
+		return fmt.Sprintf("broker %d has lost a log directory, and shows no log of it", r)
 	case !told && adding:
 		return fmt.Sprintf("broker %d was just added", r)
 	case !told:
@@ -296,6 +299,9 @@ func (v *clusterView) whyBehind(p partitionView, r int32) string {
 	doing := "catches up"
 	if adding {
 		doing = "is being filled"
+	}
+	if v.stuck[route{p.Leader, r}] {
+		doing = fmt.Sprintf("gets nothing from broker %d", p.Leader)
 	}
 	if l.lag > 0 {
 		return fmt.Sprintf("broker %d %s, %d records behind", r, doing, l.lag)

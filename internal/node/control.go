@@ -91,7 +91,11 @@ func (n *Node) startControl(context.Context) error {
 func (n *Node) foundingRecords() []meta.Record {
 	records := []meta.Record{meta.ClusterRecord{ID: n.identity.cluster, Created: n.cfg.Now().UnixMilli()}}
 	for _, f := range n.supported() {
-		records = append(records, meta.FeatureRecord{Name: f.Name, Level: f.Max})
+		records = append(records, meta.FeatureRecord{Name: f.Name, Level: n.foundingLevel(f)})
+	}
+	// One for all: who counts as eligible to lead depends on what leaders go by.
+	if v, ok := n.live.Broker().TopicDefault("min.insync.replicas"); ok {
+		records = append(records, meta.ConfigRecord{Resource: meta.Resource{Type: meta.BrokerResource}, Key: "min.insync.replicas", Value: &v})
 	}
 	for _, v := range n.begins.voters {
 		if len(v.Endpoints) > 0 {
@@ -240,6 +244,9 @@ func (n *Node) quorumEvents() quorum.Events {
 		Stalled: func(d time.Duration) { log.Error("the metadata log's disk does not answer", "for", d) },
 		Recovered: func(d time.Duration) {
 			log.Info("the metadata log's disk answers again", "after", d)
+		},
+		Gone: func(v quorum.Voter) {
+			log.Warn("the process of the active controller is gone; another is elected", "controller", v.ID)
 		},
 		Snapshot: func(index uint64, bytes int64, took time.Duration) {
 			log.Debug("metadata snapshot written", "index", index, "bytes", bytes, "took", took)

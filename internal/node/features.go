@@ -20,10 +20,10 @@ const (
 // kafka42 is the metadata.version of Kafka 4.2 (4.2-IV1).
 const kafka42 = 29
 
-// supportedFeatures are those that this program knows, by name. A feature is
+// SupportedFeatures are those that this program knows, by name. A feature is
 // listed only once all that it promises is there (ADR 0052). A new cluster
-// begins with the highest level of each.
-func supportedFeatures() []meta.FeatureRange {
+// begins with the highest level of each, or with those that it was formatted with.
+func SupportedFeatures() []meta.FeatureRange {
 	return []meta.FeatureRange{
 		{Name: elrVersion, Min: 1, Max: 1},
 		{Name: meta.GregorVersion, Min: 1, Max: 1},
@@ -38,7 +38,20 @@ func (n *Node) supported() []meta.FeatureRange {
 	if n.cfg.Features != nil {
 		return n.cfg.Features
 	}
-	return supportedFeatures()
+	return SupportedFeatures()
+}
+
+// foundingLevel is the level of f at which a cluster begins that this node founds.
+func (n *Node) foundingLevel(f meta.FeatureRange) int16 {
+	level, told := n.begins.levels[f.Name]
+	switch {
+	case !told:
+		return f.Max
+	case !f.Holds(level):
+		n.log.Warn("the metadata directory was formatted with a level that this program does not know; the highest is taken", "feature", f.Name, "level", level, "known", f.Max)
+		return f.Max
+	}
+	return level
 }
 
 // voterIDs are the controllers of the quorum.

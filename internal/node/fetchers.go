@@ -26,8 +26,12 @@ func (n *Node) fetchConfig() replica.FetchConfig {
 				addr, _ := n.brokerAddr(leader)
 				log.Warn("a leader cannot be fetched from; trying on", "leader", leader, "advertises", addr, "error", err)
 			},
-			Truncated: func(topic string, partition int32, to int64) {
-				log.Info("a log was cut where its leader's differs", "topic", topic, "partition", partition, "end", to)
+			Truncated: func(topic string, partition int32, from, to int64) {
+				if to > from {
+					log.Info("a log begins anew where its leader's does", "topic", topic, "partition", partition, "end", from, "begins", to)
+					return
+				}
+				log.Info("a log was cut where its leader's differs", "topic", topic, "partition", partition, "records", from-to, "from", to, "to", from-1)
 			},
 			BadBatch: func(topic string, partition, leader int32, err error) {
 				log.Error("a leader sent a damaged batch: it is not appended", "topic", topic, "partition", partition, "leader", leader, "error", err)

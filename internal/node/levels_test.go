@@ -25,7 +25,7 @@ import (
 
 // olderFeatures are what the program before this one could have known.
 func olderFeatures() []meta.FeatureRange {
-	fs := supportedFeatures()
+	fs := SupportedFeatures()
 	for i := range fs {
 		switch fs[i].Name {
 		case meta.MetadataVersion:
@@ -39,7 +39,7 @@ func olderFeatures() []meta.FeatureRange {
 
 // newerFeatures are what this one knows, where it follows the older.
 func newerFeatures() []meta.FeatureRange {
-	fs := supportedFeatures()
+	fs := SupportedFeatures()
 	for i := range fs {
 		if fs[i].Name == meta.MetadataVersion {
 			fs[i].Min = fs[i].Max - 1

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -122,19 +121,7 @@ func (n *Node) probe(ctx context.Context, b *meta.Broker) bool {
 	if !ok {
 		return false
 	}
-	dial := n.peerConfig().Dial
-	if dial == nil {
-		dial = func(ctx context.Context, addr string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr)
-		}
-	}
-	c, err := dial(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
-	if err == nil {
-		_ = c.Close() // it was only a question
-		return false
-	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	return n.refused(ctx, net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port))))
 }
 
 // registration is how this broker presents itself.
@@ -215,6 +202,9 @@ func (n *Node) enter(ctx context.Context) error {
 	// the first client asks, so that none has to retry.
 	if err := n.raiser.raise(ctx, n.uplink); err != nil {
 		return err
+	}
+	for _, d := range n.dirs {
+		d.NoteBoot() // the controller knows now what a power cut before it took
 	}
 	n.raiser.start(n.uplink)
 	n.raiser.isr.start(n.uplink, n.table)
@@ -424,6 +414,8 @@ func (m *membership) leave(ctx context.Context) {
 	case <-m.let:
 		n.log.Info("leaderships are handed over", "took", time.Since(began).Round(time.Millisecond))
 	case <-n.failed:
+	case <-n.deserted(ctx):
+		n.log.Info("most controllers are gone, so nobody can take leaderships over; this broker stops without", "waited", time.Since(began).Round(time.Millisecond))
 	case <-ctx.Done():
 		n.log.Warn("the controller did not let this broker go in time; it stops all the same", "waited", leaveWithin)
 	}

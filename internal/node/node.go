@@ -239,6 +239,7 @@ func (n *Node) Close(ctx context.Context) error {
 	if n.membership != nil {
 		n.membership.leave(ctx)
 	}
+	n.handOverQuorum(ctx)
 	n.stopServing(ctx)
 	var errs []error
 	if n.table != nil {

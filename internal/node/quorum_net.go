@@ -75,6 +75,7 @@ func (n *Node) startCarrier() {
 			}
 			return n.voterAddr(v)
 		},
+		Refused: n.refused, Tick: electionTick(b.Quorum),
 		State: func(id uint64, err error) {
 			v, _ := n.quorum.Membership().Voter(id)
 			if err != nil {
@@ -175,8 +176,9 @@ const electionTicks = 10
 // two settings for it.
 //
 // Differs from Kafka: one clock serves followers and candidates. At the
-// defaults a leader that is gone is replaced after 0.5 to 1 s; Kafka's
-// followers wait 2 s before they campaign.
+// defaults a leader that is silent is replaced after 0.5 to 1 s, and one whose
+// process is gone at once (ADR 0210); Kafka's followers wait 2 s before they
+// campaign.
 func electionTick(q config.Quorum) time.Duration {
 	longest := min(q.ElectionTimeout, q.FetchTimeout)
 	return max(longest/(2*electionTicks), 5*time.Millisecond)

@@ -369,6 +369,24 @@ func TestStandaloneAndJoiners(t *testing.T) {
 	}
 }
 
+// A cluster begins at the levels with which its founder was formatted; a level
+// that its program does not know is not taken.
+func TestFoundingLevels(t *testing.T) {
+	t.Parallel()
+	v := newVoters(t, 1)
+	defer v.close()
+	v.dynamic = v.addrs[0]
+	if err := quorum.WriteLevels(v.disks[0], "/data/__cluster_metadata-0", map[string]int16{txnVersion: 1, meta.GregorVersion: 99}); err != nil {
+		t.Fatal(err)
+	}
+	v.format(0, "c-3", meta.UUID{1: 1}, []quorum.Voter{v.voter(0, meta.UUID{1: 1})})
+	v.startAllWhole()
+	img := v.nodes[0].Image()
+	if img.Feature(txnVersion) != 1 || img.Feature(meta.GregorVersion) != 1 || img.Feature(meta.MetadataVersion) != kafka42 {
+		t.Errorf("levels %d, %d, %d", img.Feature(txnVersion), img.Feature(meta.GregorVersion), img.Feature(meta.MetadataVersion))
+	}
+}
+
 // What an operator can get wrong is refused in words that say what to do.
 func TestFoundingRefused(t *testing.T) {
 	t.Parallel()

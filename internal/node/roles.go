@@ -27,6 +27,9 @@ type beginning struct {
 	fresh, joins bool
 	// voters founded the cluster.
 	voters []quorum.Voter
+	// levels of features at which a cluster begins that this node founds; nil:
+	// the highest.
+	levels map[string]int16
 }
 
 func (n *Node) metadataPath() string {
@@ -75,6 +78,9 @@ func (n *Node) isFresh(cluster string) (bool, error) {
 	b := n.live.Broker()
 	f, formatted, err := quorum.ReadFounding(n.fs, n.metadataPath())
 	if err != nil {
+		return false, err
+	}
+	if n.begins.levels, err = quorum.ReadLevels(n.fs, n.metadataPath()); err != nil {
 		return false, err
 	}
 	joins := formatted && len(f.Voters) == 0
@@ -141,6 +147,10 @@ func (n *Node) joinCluster() error {
 			return fmt.Errorf("meta.properties says cluster %s, the metadata log beside it cluster %s", c, f.Cluster)
 		}
 		n.identity.cluster = f.Cluster
+	} else if !ok && n.begins.alone {
+		if err := n.metadataLost(); err != nil {
+			return err
+		}
 	}
 	if n.identity.cluster == "" {
 		return errors.New("the metadata log is there, but meta.properties does not say which cluster it is of")
@@ -160,6 +170,23 @@ func (n *Node) joinCluster() error {
 		}
 	}
 	n.meeting.Load().Begin(founding.Outcome{Cluster: n.identity.cluster, Voters: n.begins.voters})
+	return nil
+}
+
+// metadataLost refuses to found a cluster anew beside the records of one whose
+// metadata log is gone: a topic made again under its old name would be begun in
+// the place of what is there.
+func (n *Node) metadataLost() error {
+	if files, err := n.fs.List(n.metadataPath()); err == nil && len(files) > 0 {
+		return nil // damaged perhaps: quorum.Open judges it
+	}
+	for _, d := range n.dirs {
+		for _, l := range d.Logs() {
+			if l != metadataLog {
+				return fmt.Errorf("the metadata log in %s is gone, but %s holds records of topics that only it knew: bring it back (from a copy), or move them away to begin anew", n.metadataPath(), filepath.Join(d.Path(), l.String()))
+			}
+		}
+	}
 	return nil
 }
 

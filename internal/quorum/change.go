@@ -102,7 +102,7 @@ func (c *core) changeVoters(ch VoterChange, since time.Time, done func(error)) {
 	if kind == pb.ConfChangeRemoveNode && id == c.id {
 		// Who leads afterwards removes it: a leader that stops by its own change
 		// leaves others behind that do not know that it is made.
-		c.handOver()
+		c.handOver(time.Time{})
 		done(meta.ErrNotLeader)
 		return
 	}
@@ -164,17 +164,19 @@ func (c *core) judgeChange(ch VoterChange, since time.Time) (kind pb.ConfChangeT
 	return 0, fmt.Errorf("%w: a change of kind %d", ErrBadVoter, ch.Kind)
 }
 
-// handOver has the voter that is furthest stand for election.
-func (c *core) handOver() {
+// handOver has the voter that is furthest, among those heard of since, stand for
+// election; false: there is none.
+func (c *core) handOver(since time.Time) bool {
 	best, match := uint64(0), uint64(0)
 	for id, p := range c.rn.Status().Progress {
-		if id != c.id && !p.IsLearner && c.heard[id] != nil && (best == 0 || p.Match > match) {
+		if id != c.id && !p.IsLearner && c.heard[id] != nil && c.heard[id].last.After(since) && (best == 0 || p.Match > match) {
 			best, match = id, p.Match
 		}
 	}
 	if best != 0 {
 		c.rn.TransferLeader(best)
 	}
+	return best != 0
 }
 
 // alive counts the voters that were heard of since, this one included, without

@@ -203,6 +203,7 @@ func (n *simNode) open() {
 		},
 		following: func() {},
 		members:   func(Membership) {},
+		gone:      func(uint64) {},
 	})
 	if err != nil {
 		n.s.fatalf("node %d: %v", n.i, err)
@@ -215,7 +216,7 @@ func (n *simNode) send(ms []*pb.Message) {
 		if err != nil {
 			n.s.fatalf("%v", err)
 		}
-		if n.c.st.state.hard.term < m.GetTerm() && m.GetType() != pb.MsgPreVote {
+		if asks := m.GetType() == pb.MsgPreVote || m.GetType() == pb.MsgPreVoteResp; n.c.st.state.hard.term < m.GetTerm() && !asks {
 			n.s.fatalf("node %d speaks of term %d while %d is durable", n.i, m.GetTerm(), n.c.st.state.hard.term)
 		}
 		n.s.net = append(n.s.net, b)
@@ -271,7 +272,10 @@ func (s *sim) run(steps int) {
 		case r < 55 && s.changes:
 			s.pull(n, s.nodes[s.rng.IntN(len(s.nodes))])
 		case r < 60:
-			n.c.rn.Tick()
+			if s.rng.IntN(2) == 0 { // news, be they true or false
+				n.c.gone(n.c.leader)
+			}
+			n.c.tick()
 		case r < 66:
 			n.stand()
 		case r < 74 && s.changes:
@@ -360,7 +364,7 @@ func (s *sim) propose(n *simNode) {
 	for i := range 1 + s.rng.IntN(4) {
 		s.names++
 		name := "f" + strconv.Itoa(s.names)
-		group = append(group, &meta.Proposal{Base: base + int64(i), Records: []meta.Record{meta.FeatureRecord{Name: name, Level: 1}}, Done: func(err error) {
+		group = append(group, &meta.Proposal{Base: base + int64(i), Term: n.c.term, Records: []meta.Record{meta.FeatureRecord{Name: name, Level: 1}}, Done: func(err error) {
 			switch {
 			case err == nil:
 				s.acked[name] = true
@@ -506,7 +510,7 @@ func (s *sim) finish() {
 		if !n.c.leading { // or it was taken out of the quorum
 			n = s.elect()
 		}
-		n.c.propose([]*meta.Proposal{{Base: n.c.image.Version(), Records: []meta.Record{meta.FeatureRecord{Name: "last", Level: 1}}, Done: func(err error) { ok = ok || err == nil }}})
+		n.c.propose([]*meta.Proposal{{Base: n.c.image.Version(), Term: n.c.term, Records: []meta.Record{meta.FeatureRecord{Name: "last", Level: 1}}, Done: func(err error) { ok = ok || err == nil }}})
 		n.work()
 		for range 3 {
 			for _, o := range s.nodes {

@@ -200,8 +200,10 @@ func (s *linkSim) run() {
 			s.cut(m, on)
 		case k < 16:
 			s.hang(m, time.Duration(s.rng.IntN(3000))*time.Millisecond)
-		case k < 18:
+		case k < 17:
 			s.leave(m)
+		case k < 18:
+			s.gone()
 		default:
 			s.snapshot()
 		}
@@ -267,6 +269,18 @@ func (s *linkSim) leave(m *member) {
 			s.t.Error(err)
 		}
 		s.down = m
+	}
+}
+
+// gone tells some that the leader's process is gone, be it so or not.
+func (s *linkSim) gone() {
+	for _, m := range s.members {
+		if m == s.down || s.rng.IntN(3) == 0 {
+			continue
+		}
+		lead := m.node.Status().Leader
+		s.note("node %d is told that %x is gone", m.cfg.NodeID, lead)
+		go func() { _ = m.node.Gone(lead) }() // its loop may hang with its disk
 	}
 }
 

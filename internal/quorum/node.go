@@ -82,6 +82,9 @@ type Events struct {
 	Snapshot func(index uint64, bytes int64, took time.Duration)
 	// Voters: who votes has changed. On the loop: it must not block.
 	Voters func(*Membership)
+	// Gone: the leader's process is gone for sure, and another is elected now. On
+	// the loop: it must not block.
+	Gone func(Voter)
 	// Failed: the node cannot go on and stops.
 	Failed func(error)
 }
@@ -178,6 +181,7 @@ func Open(cfg Config) (*Node, error) {
 		leading:   func(term uint64, img *meta.Image) { n.tell(func(c Controller) { c.Leading(term, img) }) },
 		following: func() { n.tell(Controller.Following) },
 		members:   n.membersChanged,
+		gone:      n.leaderGone,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start raft: %w", err), st.state.close())
@@ -382,7 +386,7 @@ func (n *Node) loop() {
 			continue
 		case <-tick.C:
 			n.meter.note(&n.meter.idle, time.Since(idle).Seconds())
-			n.core.rn.Tick()
+			n.core.tick()
 		case f := <-n.calls:
 			n.meter.note(&n.meter.idle, time.Since(idle).Seconds())
 			f()
@@ -522,12 +526,19 @@ func (n *Node) end(err error) {
 func (n *Node) maybeSnapshot() error {
 	c := n.core
 	age := time.Since(n.lastSnap)
-	if n.snapping || c.bytes < n.cfg.SnapshotBytes && (c.bytes == 0 || age < n.cfg.SnapshotAge) {
+	spoiled := c.st.spoiled
+	if spoiled != nil && age < time.Second {
+		return nil // a disk that does not let it be written is not asked all the time
+	}
+	if n.snapping || spoiled == nil && c.bytes < n.cfg.SnapshotBytes && (c.bytes == 0 || age < n.cfg.SnapshotAge) {
 		return nil
 	}
 	m, img := c.snapshotAt(), c.image
-	if m.index == c.st.lastSnapshot().index {
+	if m.index == c.st.lastSnapshot().index && spoiled == nil {
 		return nil
+	}
+	if spoiled != nil && n.cfg.Events.Warning != nil {
+		n.cfg.Events.Warning(spoiled)
 	}
 	n.snapping, n.lastSnap, c.bytes = true, time.Now(), 0
 	n.others.Go(func() {
@@ -539,7 +550,7 @@ func (n *Node) maybeSnapshot() error {
 }
 
 func (n *Node) snapshotted(m snapshotMeta, size int64, took time.Duration, err error) {
-	n.snapping = false
+	n.snapping, n.core.st.spoiled = false, nil
 	if err == nil {
 		err = n.core.st.snapshotted(m)
 	}

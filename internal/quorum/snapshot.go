@@ -174,6 +174,26 @@ func decodeSnapshot(path string, b []byte) (m snapshotMeta, img *meta.Image, err
 	}
 }
 
+// checkSnapshotBytes looks at the checksums of a file, and for its end.
+func checkSnapshotBytes(path string, b []byte) error {
+	ended := false
+	for rest := b; len(rest) > 0; {
+		v, after, err := batch.Next(rest)
+		if err == nil {
+			err = v.CheckCRC()
+		}
+		if err != nil {
+			return &DamageError{path, int64(len(b) - len(rest)), err.Error()}
+		}
+		ended = v.BaseOffset() > 0 && v.Attributes().Control()
+		rest = after
+	}
+	if !ended {
+		return &DamageError{path, int64(len(b)), "it has no end"}
+	}
+	return nil
+}
+
 func onlyValue(v batch.View) ([]byte, error) {
 	r := batch.NewReader(v.Records(), v.Count())
 	rec, ok, err := r.Next()

@@ -66,6 +66,7 @@ type stable struct {
 	settled uint64
 	snaps   []snapshotMeta // on disk, oldest first, at most keepSnapshots
 	image   *meta.Image    // of the last snapshot, at open
+	spoiled error          // why the last snapshot is to be written anew, nil: it is not
 
 	tail      []*pb.Entry // the last entries, so that peers and apply need no disk
 	tailBytes int
@@ -182,15 +183,21 @@ func (s *stable) Entries(lo, hi, maxSize uint64) ([]*pb.Entry, error) {
 }
 
 // Snapshot gives Raft the newest snapshot for a peer that is too far behind:
-// its file as it is.
+// its file as it is. One that was damaged since it was written is not given
+// away, since whoever installs it would stop; another is to be written.
 func (s *stable) Snapshot() (*pb.Snapshot, error) {
-	if len(s.snaps) == 0 {
+	if len(s.snaps) == 0 || s.spoiled != nil {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	m := s.lastSnapshot()
-	data, err := vfs.ReadFile(s.fs, filepath.Join(s.dir, m.fileName()))
+	path := filepath.Join(s.dir, m.fileName())
+	data, err := vfs.ReadFile(s.fs, path)
+	if err == nil {
+		err = checkSnapshotBytes(path, data)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("read snapshot: %w", err)
+		s.spoiled = fmt.Errorf("the snapshot for a controller that is behind does not read: %w", err)
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	return &pb.Snapshot{Data: data, Metadata: &pb.SnapshotMetadata{ConfState: m.conf, Index: new(m.index), Term: new(m.term)}}, nil
 }

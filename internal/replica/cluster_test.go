@@ -36,6 +36,7 @@ type cluster struct {
 	img     *meta.Image
 	cut     map[[2]int32]bool // from follower to leader
 	bad     int               // damaged batches that followers have met
+	cuts    []string          // of followers' logs, as they were told
 
 	asked chan func()
 	done  chan struct{}
@@ -156,6 +157,10 @@ func (c *cluster) start(id int32, fs vfs.FS) *member {
 			Events: FetchEvents{BadBatch: func(string, int32, int32, error) {
 				c.mu.Lock()
 				c.bad++
+				c.mu.Unlock()
+			}, Truncated: func(topic string, _ int32, from, to int64) {
+				c.mu.Lock()
+				c.cuts = append(c.cuts, fmt.Sprintf("%s on %d: %d to %d", topic, id, from, to))
 				c.mu.Unlock()
 			}},
 		},

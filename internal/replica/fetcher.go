@@ -406,19 +406,21 @@ func (f *fetcher) apply(x *followed, part *FetchedPartition, now time.Time) {
 	var err error
 	switch err = kerr.ErrorForCode(part.Code); {
 	case errors.Is(err, kerr.OffsetOutOfRange) && part.Start >= 0 && part.End >= part.Start:
+		end := p.LogEnd()
 		if err = p.outOfRange(x.epoch, part.Start, part.End); err == nil {
-			f.truncated(x)
+			f.truncated(x, end)
 		}
 	case err != nil:
 		// Not the leader (yet), fenced, unknown: metadata will tell, or time.
 		f.later(x, now)
 		return
 	case part.Diverging != nil:
+		end := p.LogEnd()
 		if err = p.diverged(x.epoch, *part.Diverging); err == nil {
-			f.truncated(x)
+			f.truncated(x, end)
 		}
 	default:
-		if err = p.grow(x.epoch, part.Records, part.HighWatermark, part.Start, &f.views); err == nil && len(part.Records) > 0 {
+		if err = f.grow(x, part); err == nil && len(part.Records) > 0 {
 			if ev.Fetched != nil {
 				ev.Fetched(p.topic, len(part.Records))
 			}
@@ -447,9 +449,25 @@ func (f *fetcher) apply(x *followed, part *FetchedPartition, now time.Time) {
 	}
 }
 
-func (f *fetcher) truncated(x *followed) {
-	if tell := f.set.cfg.Events.Truncated; tell != nil {
-		tell(x.p.topic, x.p.index, x.p.LogEnd())
+// grow appends what came, and where the log is to begin with it lets it begin
+// there first.
+func (f *fetcher) grow(x *followed, part *FetchedPartition) error {
+	err := x.p.grow(x.epoch, part.Records, part.HighWatermark, part.Start, &f.views)
+	var within beginsWithin
+	if !errors.As(err, &within) {
+		return err
+	}
+	if err = x.p.beginAt(x.epoch, within.base); err != nil {
+		return err
+	}
+	return x.p.grow(x.epoch, part.Records, part.HighWatermark, part.Start, &f.views)
+}
+
+// truncated goes on after a cut of a log that ended at was. Often nothing was
+// cut: a leader of a new epoch wants to know where the last one ended.
+func (f *fetcher) truncated(x *followed, was int64) {
+	if end, tell := x.p.LogEnd(), f.set.cfg.Events.Truncated; end != was && tell != nil {
+		tell(x.p.topic, x.p.index, was, end)
 	}
 	f.ask(x)
 }

@@ -102,8 +102,9 @@ type FetchEvents struct {
 	Fetched func(topic string, n int)
 	// Failed: a fetch of that leader failed; told once until one succeeds.
 	Failed func(leader int32, err error)
-	// Truncated: the log was cut to end at to, because the leader's differs.
-	Truncated func(topic string, partition int32, to int64)
+	// Truncated: the log, which ended at from, was cut to end at to, because the
+	// leader's differs. It begins anew at to where that is beyond from.
+	Truncated func(topic string, partition int32, from, to int64)
 	// BadBatch: what the leader sent was damaged.
 	BadBatch func(topic string, partition, leader int32, err error)
 }

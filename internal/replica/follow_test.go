@@ -4,6 +4,7 @@ package replica
 
 import (
 	"context"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -45,6 +46,13 @@ func TestDivergedLogIsCut(t *testing.T) {
 	c.eventually("all in sync", func() bool { return len(c.isr(1)) == 3 })
 	if got, err := readAll(c.member(3).table.Named("t", 0), 0, ReadUncommitted); err != nil || len(got) != 15 || got[14].text != "14" {
 		t.Errorf("%v, %v", got, err)
+	}
+	// It is told once, of the log that lost records, not of those that only asked
+	// where the last epoch ended.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if want := []string{"t on 1: 13 to 10"}; !slices.Equal(c.cuts, want) {
+		t.Errorf("told %q, want %q", c.cuts, want)
 	}
 }
 
@@ -183,6 +191,36 @@ func TestFollowerBeginsWhereTheLeaderDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.eventually("the follower's start", func() bool { return c.member(2).table.Named("t", 0).LogStart() == 50 })
+}
+
+// A leader's log may begin within a batch: records were deleted up to there. Who
+// begins to follow takes that batch whole, and begins there too.
+func TestFollowerBeginsWithinABatch(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	defer c.close()
+	c.topic(1, "t", 1, nil)
+	lead := c.member(1)
+	if _, err := c.produce(lead, "t", records(t, 0, 10)); err != nil {
+		t.Fatal(err)
+	}
+	c.same("t", 10)
+	c.link(2, 1, false)
+	c.elect(1, 1, 1)
+	for i := range 5 {
+		if _, err := c.produce(lead, "t", records(t, 10+10*i, 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := lead.table.Named("t", 0).DeleteRecords(35); err != nil {
+		t.Fatal(err)
+	}
+	c.link(2, 1, true)
+	c.eventually("the follower's start", func() bool {
+		p := c.member(2).table.Named("t", 0)
+		return p.LogStart() == 35 && p.LogEnd() == 60
+	})
+	c.same("t", 60)
 }
 
 // A node that was away catches up, in segments smaller than a fetch, and is in

@@ -208,6 +208,7 @@ func (p *Partition) goesOn(m *meta.Partition, self int32, now time.Time) bool {
 	}
 	if r := p.role.Load(); p.follower != nil && m.Leader == r.leader && m.LeaderEpoch == r.epoch {
 		p.sit(seatOf(m, self))
+		p.standAgain()
 		return true
 	}
 	return false
@@ -409,13 +410,14 @@ func (p *Partition) wrote(end, flushed int64, n int, now time.Time) {
 	}
 }
 
-// flushed is called by the directory's committer: everything below end is
-// durable.
-func (p *Partition) flushed(end int64) {
+// flushed is called by the directory's committer: it has made more durable.
+func (p *Partition) flushed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.leader != nil:
+		// What is flushed now: the log may have been cut since the commit.
+		end := p.log.Load().Flushed()
 		p.settle(p.leader.Wrote(end, end, p.now()))
 	case p.follower != nil:
 		p.flushedFollower()

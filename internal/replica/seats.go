@@ -27,11 +27,13 @@ type seat struct {
 	epoch  int32 // leader epoch
 	seated bool  // in the ISR or the ELR
 	others bool  // somebody else is in the ISR
+	inSync bool
 }
 
 func seatOf(m *meta.Partition, self int32) *seat {
 	return &seat{
 		epoch:  m.LeaderEpoch,
+		inSync: m.InSync(self),
 		seated: m.InSync(self) || slices.Contains(m.ELR, self) || m.Leader == self,
 		others: slices.ContainsFunc(m.ISR, func(r int32) bool { return r != self }),
 	}
@@ -84,7 +86,7 @@ func (p *Partition) renew(epoch int32) error {
 	return nil
 }
 
-// stallPatience is how long a disk may not answer a flush before its replicas
+// stallPatience is how long a disk may not answer a flush or a write before its replicas
 // give up their seats: as long as a follower may lag before it is out of sync,
 // a third of it, because nothing is committed meanwhile.
 func (t *Table) stallPatience() time.Duration { return t.config.MaxLag / 3 }
@@ -99,7 +101,9 @@ func (t *Table) stallPatience() time.Duration { return t.config.MaxLag / 3 }
 func (t *Table) CheckDisks(now time.Time) {
 	var silent []*storage.Dir
 	for _, d := range t.dirs {
-		if since := d.Flushing(); !since.IsZero() && now.Sub(since) > t.stallPatience() && d.Err() == nil {
+		flush, write := d.Flushing(), d.Writing(now)
+		late := func(since time.Time) bool { return !since.IsZero() && now.Sub(since) > t.stallPatience() }
+		if d.Err() == nil && (late(flush) || late(write)) {
 			silent = append(silent, d)
 		}
 	}

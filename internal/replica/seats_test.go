@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"gregor/internal/vfs"
 )
 
 // A damaged log is found by whoever reads it. If it leads it stops leading; in
@@ -128,6 +129,54 @@ func TestSilentDiskResigns(t *testing.T) {
 		t.Fatal(err)
 	}
 	let()
+	c.eventually("all in sync", func() bool { return len(c.isr(1)) == 2 })
+	c.same("t", c.member(2).table.Named("t", 0).LogEnd())
+}
+
+// The same where not the flush hangs but the write before it, and with it the
+// log's lock: a file system that is frozen.
+func TestDiskThatHangsInAWriteResigns(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 0)
+	defer c.close()
+	disk := newHeldSyncs()
+	lead := c.start(1, disk)
+	c.start(2, newHeldSyncs())
+	c.topic(1, "t", 1, nil)
+	if _, err := c.produce(lead, "t", records(t, 0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	c.same("t", 1)
+	gate, held := make(chan struct{}), make(chan struct{}, 100)
+	lift := disk.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "*.log", Before: func(vfs.Call) { held <- struct{}{}; <-gate }})
+	let := sync.OnceFunc(func() { lift(); close(gate) })
+	defer let() // before the cluster is closed, whatever happens
+	p := lead.table.Named("t", 0)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = p.Append(records(t, 1, 1), -1, AppendOptions{ExpectedEpoch: NoEpoch}) // it may come in, or not
+	}()
+	<-held
+	now := time.Now()
+	lead.table.CheckDisks(now)
+	lead.table.CheckDisks(now.Add(lead.table.stallPatience() / 2))
+	if got := c.isr(1); len(got) != 2 {
+		t.Fatalf("resigned at once: in-sync set %v", got)
+	}
+	lead.table.CheckDisks(now.Add(lead.table.stallPatience() + time.Second))
+	// Here one node after the other is told, and the first cannot follow while
+	// its log is held, so what has been decided is all there is to see.
+	c.eventually("another leader", func() bool { return c.leads(1) == 2 && slices.Equal(c.isr(1), []int32{2}) })
+	let()
+	<-done
+	c.eventually("the leader to know", func() bool {
+		_, leads := c.member(2).table.Named("t", 0).LeaderEpoch()
+		return leads
+	})
+	if _, err := c.produce(c.member(2), "t", records(t, 2, 1)); err != nil {
+		t.Fatal(err)
+	}
 	c.eventually("all in sync", func() bool { return len(c.isr(1)) == 2 })
 	c.same("t", c.member(2).table.Named("t", 0).LogEnd())
 }

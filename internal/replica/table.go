@@ -130,7 +130,7 @@ func (t *Table) Events() storage.Events {
 	e := t.config.Events
 	e.Flushed = func(l *storage.Log, end int64) {
 		if p := t.ofLog(l); p != nil && p.log.Load() == l {
-			p.flushed(end)
+			p.flushed()
 		}
 		if t.config.Events.Flushed != nil {
 			t.config.Events.Flushed(l, end)
@@ -605,9 +605,9 @@ func (t *Table) Strays(img *meta.Image, except ...storage.Name) {
 	}
 }
 
-// Tick proposes to drop replicas that lag, asks again for leader epochs that
-// have not come, and makes logs for which there was no room. Call it every half
-// of Config.MaxLag.
+// Tick proposes to drop replicas that lag, tells leaders again where those that
+// are not in sync stand, asks again for leader epochs that have not come, and
+// makes logs for which there was no room. Call it every half of Config.MaxLag.
 func (t *Table) Tick(now time.Time) {
 	t.openLate(now)
 	for _, p := range t.All() {
@@ -616,6 +616,7 @@ func (t *Table) Tick(now time.Time) {
 			p.settle(p.leader.Tick(now))
 			p.publish()
 		}
+		p.standAgain()
 		ask := p.waitsForEpoch && !p.closed && !p.offline
 		p.mu.Unlock()
 		if ask {

@@ -187,6 +187,8 @@ func (l *Log) writeLocked(cfg *LogConfig, vs []batch.View, total int64) error {
 		}
 	}
 	b, pooled := contiguous(vs, total)
+	l.dir.writes.begin()
+	defer l.dir.writes.end()
 	ahead := l.aheadLocked(cfg, total)
 	err = l.active.Append(h, b, vs, ahead)
 	for err != nil {

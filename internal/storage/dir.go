@@ -68,8 +68,9 @@ type Dir struct {
 	brokerEpoch   atomic.Int64
 	failed        atomic.Pointer[error]
 	noSpace       atomic.Bool
-	reserved      atomic.Bool  // the reserve file holds its blocks
-	opened        time.Time    // others count from then, for the wall clock may be set
+	reserved      atomic.Bool // the reserve file holds its blocks
+	opened        time.Time   // others count from then, for the wall clock may be set
+	writes        writeWatch
 	flushing      atomic.Int64 // when a commit began to wait for the disk, 0: none does
 	scrubRate     atomic.Int64
 	foreign       atomic.Int64  // appends to logs that are not durable, since the last syncfs
@@ -164,7 +165,7 @@ func (d *Dir) open(parents []string) error {
 			return err
 		}
 	}
-	d.sameBoot = d.noteBoot()
+	d.sameBoot = d.isSameBoot()
 	marker, err := d.takeCleanMarker()
 	if err != nil {
 		return err
@@ -567,9 +568,8 @@ func (d *Dir) Delete(n Name) error {
 	to := filepath.Join(d.path, deletedDirName(n))
 	switch {
 	case l != nil:
-		l.closed.Store(true)
+		l.remove()
 		delay = l.cfg.Load().FileDeleteDelay
-		d.points.drop(l.key())
 	case !exists:
 		return fmt.Errorf("delete %s: %w", n, ErrNotFound)
 	}
@@ -578,6 +578,16 @@ func (d *Dir) Delete(n Name) error {
 	}
 	d.keeper.removeLater(to, time.Now().Add(max(delay, 0)))
 	return nil
+}
+
+// remove closes a log that is about to go, and takes its durable point back: no
+// commit or seal under way makes it anew.
+func (l *Log) remove() {
+	l.mu.Lock()
+	l.closed.Store(true)
+	l.removed = true
+	l.mu.Unlock()
+	l.dir.points.drop(l.key())
 }
 
 // deletedDirName is topic-partition.<32 hex digits>-delete, the topic cut so

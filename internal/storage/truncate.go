@@ -34,8 +34,15 @@ func (l *Log) TruncateTo(off int64) error {
 		return l.TruncateFully(off)
 	}
 	l.reshaping <- struct{}{}
+	off, err := l.cutAt(off)
+	if start := l.start.Load(); err == nil && off < start {
+		<-l.reshaping
+		return l.TruncateFully(start)
+	}
 	defer func() { <-l.reshaping }()
-	err := l.lower(off, l.start.Load())
+	if err == nil {
+		err = l.lower(off, l.start.Load())
+	}
 	var s *segment.Segment
 	if err == nil {
 		s, err = l.truncate(off)
@@ -55,6 +62,24 @@ func (l *Log) TruncateTo(off int64) error {
 		l.dir.cfg.Events.truncated(l, l.end.Load())
 	}
 	return l.ioError(err)
+}
+
+// cutAt is where the log ends when it is cut at off: where the batch begins that
+// holds off, if one does. The marks are lowered to there; what lies between is
+// written anew.
+func (l *Log) cutAt(off int64) (int64, error) {
+	segs := *l.segs.Load()
+	for {
+		i := max(segmentFor(segs, off-1), 0) // the last that begins below off
+		_, base, err := segs[i].Locate(off)
+		if err != nil {
+			return off, err
+		}
+		off = min(off, base)
+		if i == 0 || off > segs[i].Base() {
+			return off, nil
+		}
+	}
 }
 
 func (l *Log) truncate(off int64) (*segment.Segment, error) {

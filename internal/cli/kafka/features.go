@@ -89,6 +89,9 @@ func runFeatures(ctx context.Context, e *Env, args []string) error {
 		return describeFeatures(ctx, e, a, ns)
 	}
 	updates, err := featureUpdates(e, ns)
+	if err == nil && ns.has("release_version") {
+		err = leaveOutUnknown(ctx, e, a, updates)
+	}
 	if err != nil {
 		return err
 	}
@@ -178,6 +181,28 @@ func featureUpdates(e *Env, ns *namespace) (map[string]int16, error) {
 		updates[strings.TrimSpace(name)] = int16(level)
 	}
 	return updates, nil
+}
+
+// leaveOutUnknown takes out of a release what the cluster does not know, and
+// says so.
+//
+// Differs from Kafka: its tool asks for all, and all fail for the one that is not
+// known. A cluster of Kafka's knows all, so there nothing is left out.
+func leaveOutUnknown(ctx context.Context, e *Env, a asker, updates map[string]int16) error {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.ClientSoftwareName, req.ClientSoftwareVersion = "gregor", Version
+	raw, err := a.ask(ctx, req)
+	if err != nil {
+		return failf("%s", exceptionText(timedOut(err, "describeFeatures")))
+	}
+	known := raw.(*kmsg.ApiVersionsResponse).SupportedFeatures
+	for _, name := range slices.Sorted(maps.Keys(updates)) {
+		if !slices.ContainsFunc(known, func(f kmsg.ApiVersionsResponseSupportedFeature) bool { return f.Name == name }) {
+			e.printf("%s is left out: the cluster does not know it.\n", name)
+			delete(updates, name)
+		}
+	}
+	return nil
 }
 
 func updateFeatures(ctx context.Context, e *Env, a asker, ns *namespace, updates map[string]int16) error {

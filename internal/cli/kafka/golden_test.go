@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gregor/internal/quorum"
+	"gregor/internal/vfs"
 )
 
 // run executes a tool with its output captured.
@@ -113,7 +116,27 @@ func TestStorageFormat(t *testing.T) {
 	if _, complaints, status := run(t, "kafka-storage", "format", "-t", "abc", "-c", conf); status != 1 || !strings.Contains(complaints, "--standalone") {
 		t.Fatalf("without a quorum: status %d, %s", status, complaints)
 	}
-	out, complaints, status := run(t, "kafka-storage", "format", "--standalone", "-t", "abc", "-c", conf)
+	for _, c := range []struct{ option, value, says string }{
+		{"--feature", "kraft.version=0", "Cannot set kraft.version to 0"},
+		{"--feature", "transaction.version=3", "No feature:transaction.version with feature level 3"},
+		{"--feature", "eligible.leader.replicas.version=0", "this program knows levels 1 to 1"},
+		{"--feature", "gregor.version=9", "No feature:gregor.version with feature level 9"},
+		{"--feature", "sofas=1", "Unsupported feature: sofas. Supported features are: eligible"},
+		{"--feature", "metadata.version=25", "metadata.version 4.0-IV3 is not supported by this program: it knows 4.2-IV1 to 4.2-IV1."},
+		{"--release-version", "3.9", "metadata.version 3.9-IV0 is not supported by this program"},
+		{"--release-version", "4.3-IV0", "is not yet stable"},
+	} {
+		if _, complaints, status := run(t, "kafka-storage", "format", "-s", "-t", "abc", "-c", conf, c.option, c.value); status != 1 || !strings.Contains(complaints, c.says) {
+			t.Errorf("%s %s: status %d, %s", c.option, c.value, status, complaints)
+		}
+	}
+	out, complaints, status := run(t, "kafka-storage", "format", "--standalone", "-t", "abc", "-c", conf, "-r", "4.2", "-f", "transaction.version=1", "-f", "group.version=1")
+	if !strings.HasPrefix(out, "Left out, because this program does not know them: group.version=1\nBootstrap metadata: ") || strings.Contains(out, "'group.version'") || !strings.Contains(out, "name='transaction.version', featureLevel=1)") {
+		t.Error(out)
+	}
+	if levels, err := quorum.ReadLevels(vfs.OS(), filepath.Join(data, "__cluster_metadata-0")); err != nil || levels["transaction.version"] != 1 || levels["metadata.version"] != 29 || levels["gregor.version"] != 1 || len(levels) != 5 {
+		t.Errorf("%v %v", levels, err)
+	}
 	if status != 0 || !strings.HasSuffix(out, "Formatting dynamic metadata voter directory "+data+" with metadata.version 4.2-IV1.\n") {
 		t.Fatalf("status %d, %s%s", status, out, complaints)
 	}

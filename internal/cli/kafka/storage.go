@@ -314,9 +314,8 @@ func storageInfo(e *Env, n nodeConf) error {
 // storageFormat writes meta.properties into each directory, as Kafka does, and
 // into the metadata directory how the cluster begins.
 //
-// Differs from Kafka: that is a file of the quorum's own, no bootstrap.checkpoint
-// and no snapshot of the voters, because the metadata log is not Kafka's; the
-// levels printed are those the cluster would have in Kafka.
+// Differs from Kafka: that is files of the quorum's own, no bootstrap.checkpoint
+// and no snapshot of the voters, because the metadata log is not Kafka's.
 func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 	if len(n.roles) == 0 {
 		return failf("process.roles is not set: only nodes in KRaft mode can be formatted.")
@@ -351,24 +350,6 @@ func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 	if stable, _ := findRelease(latestRelease); rel.level > stable.level {
 		return failf("metadata.version %s is not yet stable.", rel.name)
 	}
-	for f, l := range levels {
-		if f == "metadata.version" {
-			continue
-		}
-		known, ok := featureNeeds[f]
-		if !ok {
-			return failf("Unsupported feature: %s. Supported features are: %s", f, strings.Join(slices.Sorted(maps.Keys(featureNeeds)), ", "))
-		}
-		needs, ok := known[l]
-		if !ok {
-			return failf("No feature:%s with feature level %d", f, l)
-		}
-		for _, need := range needs {
-			if rel.level < need.level {
-				return failf("%s could not be set to %d because it depends on metadata.version level %d", f, l, need.level)
-			}
-		}
-	}
 	controller := slices.Contains(n.roles, "controller")
 	standalone, joins, initial := ns.on("standalone"), ns.on("no_initial_controllers"), ns.get("initial_controllers")
 	switch {
@@ -380,6 +361,10 @@ func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 		return failf("You can only use --standalone on a controller.")
 	case !joins && controller && n.voters == "" && !standalone && initial == "":
 		return failf("Because controller.quorum.voters is not set on this controller, you must specify one of the following: --standalone, --initial-controllers, or --no-initial-controllers.")
+	}
+	founding, left, err := foundingLevels(rel, levels, n.voters == "")
+	if err != nil {
+		return err
 	}
 	if len(ns.list("add_scram")) > 0 {
 		return failf("--add-scram: SCRAM credentials are not built yet; a node formatted without them has no users.")
@@ -410,7 +395,10 @@ func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 		e.println("All of the log directories are already formatted.")
 		return nil
 	}
-	e.println("Bootstrap metadata: " + bootstrapText(rel, levels))
+	if len(left) > 0 {
+		e.printf("Left out, because this program does not know them: %s\n", strings.Join(left, ", "))
+	}
+	e.println("Bootstrap metadata: " + bootstrapText(founding))
 	for _, dir := range fresh {
 		id, kind := randomUUID(), "data directory"
 		if dir == n.metadataDir {
@@ -440,6 +428,9 @@ func storageFormat(e *Env, ns *namespace, n nodeConf) error {
 			return failf("Error while writing meta.properties file %s: %s", dir, err)
 		}
 		if dir == n.metadataDir && controller {
+			if err := quorum.WriteLevels(vfs.OS(), filepath.Join(dir, config.MetadataTopic+"-0"), founding); err != nil {
+				return failf("Error while formatting %s: %s", dir, err)
+			}
 			f := quorum.Founding{Node: int32(n.id), Directory: id, Cluster: cluster, Voters: voters}
 			if err := quorum.Format(vfs.OS(), filepath.Join(dir, config.MetadataTopic+"-0"), f); err != nil {
 				return failf("Error while formatting %s: %s", dir, err)
@@ -565,20 +556,15 @@ func (n nodeConf) asVoter(dir [16]byte) (quorum.Voter, error) {
 }
 
 // bootstrapText draws the records that Kafka would start its metadata with.
-func bootstrapText(r release, own map[string]int) string {
-	record := func(name string, level int) string {
-		return fmt.Sprintf("ApiMessageAndVersion(FeatureLevelRecord(name='%s', featureLevel=%d) at version 0)", name, level)
+func bootstrapText(levels map[string]int16) string {
+	record := func(name string) string {
+		return fmt.Sprintf("ApiMessageAndVersion(FeatureLevelRecord(name='%s', featureLevel=%d) at version 0)", name, levels[name])
 	}
-	words := []string{record("metadata.version", r.level)}
-	fs := r.features()
-	slices.SortFunc(fs, func(a, b featureLevel) int { return strings.Compare(a.name, b.name) })
-	for _, f := range fs {
-		if l, ok := own[f.name]; ok {
-			f.level = l
-		}
-		if f.name != "kraft.version" && f.level > 0 {
-			words = append(words, record(f.name, f.level))
+	words := []string{record(meta.MetadataVersion)}
+	for _, name := range slices.Sorted(maps.Keys(levels)) {
+		if name != "kraft.version" && name != meta.MetadataVersion && levels[name] > 0 {
+			words = append(words, record(name))
 		}
 	}
-	return fmt.Sprintf("BootstrapMetadata(records=[%s], metadataVersionLevel=%d, source=format command)", strings.Join(words, ", "), r.level)
+	return fmt.Sprintf("BootstrapMetadata(records=[%s], metadataVersionLevel=%d, source=format command)", strings.Join(words, ", "), levels[meta.MetadataVersion])
 }

@@ -126,6 +126,10 @@ func (m *Members) lead(img *meta.Image) {
 	m.leading, m.img, m.sweeping, m.settling, m.checked, m.ticked = true, img, false, false, now, now
 	m.sessions.lead(img, before, now)
 	m.news.lead(now)
+	if x := m.sessions.brokers[before]; x != nil {
+		m.news.miss(before, x.epoch)
+	}
+	m.probe(now)
 }
 
 func (m *Members) committed(img *meta.Image) {

@@ -21,19 +21,21 @@ import (
 //   - A heartbeat within the grace (over another connection) ends the matter.
 //   - When more than half of the connections closed within the grace, and there
 //     was more than one, it is the network or this node: nobody is dialled.
-//   - One broker is dialled at a time.
+//   - A few are dialled at a time.
 //   - A broker that answered is not dialled again for a while, twice as long
 //     each time.
-//   - A new controller knows no connections: it dials who did not come within
-//     half a second.
+//   - A new controller knows no connections. It dials at once who led before,
+//     which was the controller too and is most likely why there is a new one,
+//     and then who did not come within a moment, as soon as most have come.
 //
 // Pure but for the dialling in probe. Loop-owned by the controller.
 type news struct {
 	session time.Duration
 	conns   map[int32]*line
 	closed  []closing
-	dialing bool
-	first   time.Time // when silent brokers are dialled; zero: done
+	missing []closing // of a new controller: to be dialled, without a grace
+	dialing int
+	first   time.Time // when who is silent is dialled; zero: done
 }
 
 // line is a broker's heartbeat connection.
@@ -47,12 +49,13 @@ type line struct {
 type closing struct {
 	id    int32
 	epoch int64
-	at    time.Time
+	at    time.Time // zero: no connection was closed, none was ever known
 }
 
 const (
-	newsGrace  = 250 * time.Millisecond
-	newsFirst  = 500 * time.Millisecond
+	newsGrace  = 100 * time.Millisecond
+	newsFirst  = 100 * time.Millisecond
+	newsDials  = 8
 	alarmFirst = 5 * time.Second
 	alarmMost  = 2 * time.Minute
 )
@@ -63,7 +66,31 @@ func (n *news) init(session time.Duration) {
 
 func (n *news) lead(now time.Time) {
 	clear(n.conns)
-	n.closed, n.dialing, n.first = nil, false, now.Add(newsFirst)
+	n.closed, n.missing, n.first = nil, nil, now.Add(newsFirst)
+}
+
+// miss has a broker dialled that this controller has not heard of.
+func (n *news) miss(id int32, epoch int64) {
+	if n.conns[id] == nil {
+		n.conns[id] = &line{epoch: epoch}
+		n.missing = append(n.missing, closing{id: id, epoch: epoch})
+	}
+}
+
+// call has the silent among so many brokers dialled, once, when it is time and
+// they are not most of all: then it is the network, or this node.
+func (n *news) call(silent func() []int32, epoch func(int32) int64, brokers int, now time.Time) {
+	if n.first.IsZero() || now.Before(n.first) {
+		return
+	}
+	ids := silent()
+	if 2*len(ids) > brokers {
+		return
+	}
+	n.first = time.Time{}
+	for _, id := range ids {
+		n.miss(id, epoch(id))
+	}
 }
 
 // beat notes over which connection a heartbeat came.
@@ -93,8 +120,15 @@ func (n *news) close(id int32, epoch int64, conn any, now time.Time) bool {
 
 // due takes the next broker to be dialled, false where there is none.
 func (n *news) due(now time.Time) (closing, bool) {
-	if n.dialing {
+	if n.dialing >= newsDials {
 		return closing{}, false
+	}
+	for len(n.missing) > 0 {
+		c := n.missing[0]
+		n.missing = n.missing[1:]
+		if l := n.conns[c.id]; l != nil && l.conn == nil && l.epoch == c.epoch {
+			return c, true
+		}
 	}
 	for len(n.closed) > 0 && now.Sub(n.closed[0].at) >= newsGrace {
 		c := n.closed[0]
@@ -141,52 +175,45 @@ func (m *Members) Disconnected(id int32, epoch int64, conn any) {
 	})
 }
 
-// probe dials whom the news are about, on a goroutine of its own.
+// probe dials whom the news are about, on goroutines of their own.
 func (m *Members) probe(now time.Time) {
 	if m.cfg.Dial == nil {
 		return
 	}
-	if n := &m.news; !n.first.IsZero() && !now.Before(n.first) {
-		n.first = time.Time{}
-		silent := m.sessions.silent()
-		if 2*len(silent) <= len(m.sessions.brokers) {
-			for _, id := range silent {
-				// As if the connection had just been closed, and the grace over.
-				epoch := m.sessions.brokers[id].epoch
-				if n.conns[id] == nil {
-					n.conns[id] = &line{epoch: epoch}
-				}
-				n.closed = append([]closing{{id, epoch, now.Add(-newsGrace * time.Duration(1+len(n.closed)))}}, n.closed...)
-			}
+	m.news.call(m.sessions.silent, func(id int32) int64 { return m.sessions.brokers[id].epoch }, len(m.sessions.brokers), now)
+	for {
+		c, ok := m.news.due(now)
+		if !ok {
+			return
 		}
+		b := m.img.Broker(c.id)
+		if b == nil || b.Epoch != c.epoch || b.Fenced || b.Stopping {
+			continue
+		}
+		m.news.dialing++
+		m.others.Go(func() {
+			ctx, cancel := context.WithTimeout(m.ctx, m.news.session/2)
+			gone := m.cfg.Dial(ctx, b)
+			cancel()
+			m.c.post(func() { m.dialed(b, gone, !c.at.IsZero()) })
+		})
 	}
-	c, ok := m.news.due(now)
-	if !ok {
-		return
-	}
-	b := m.img.Broker(c.id)
-	if b == nil || b.Epoch != c.epoch || b.Fenced || b.Stopping {
-		return
-	}
-	m.news.dialing = true
-	m.others.Go(func() {
-		ctx, cancel := context.WithTimeout(m.ctx, m.news.session/2)
-		gone := m.cfg.Dial(ctx, b)
-		cancel()
-		m.c.post(func() { m.dialed(b, gone) })
-	})
 }
 
-func (m *Members) dialed(b *meta.Broker, gone bool) {
-	m.news.dialing = false
+// dialed takes the outcome of a dial; closed: a connection was closed before it.
+func (m *Members) dialed(b *meta.Broker, gone, closed bool) {
+	m.news.dialing--
 	now := m.img.Broker(b.ID)
-	if !m.leading || now == nil || now.Epoch != b.Epoch || now.Fenced {
+	if !m.leading {
+		return
+	}
+	m.probe(time.Now())
+	if now == nil || now.Epoch != b.Epoch || now.Fenced {
 		return
 	}
 	if !gone {
-		m.news.alarmed(b.ID, time.Now())
-		if m.cfg.Events.Alarm != nil {
-			m.cfg.Events.Alarm(b.ID)
+		if closed {
+			m.alarm(b.ID)
 		}
 		return
 	}
@@ -196,4 +223,11 @@ func (m *Members) dialed(b *meta.Broker, gone bool) {
 		}
 		return []int32{b.ID}
 	})
+}
+
+func (m *Members) alarm(id int32) {
+	m.news.alarmed(id, time.Now())
+	if m.cfg.Events.Alarm != nil {
+		m.cfg.Events.Alarm(id)
+	}
 }

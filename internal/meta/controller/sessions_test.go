@@ -104,10 +104,10 @@ func TestNews(t *testing.T) {
 		t.Errorf("dials %d without news", got)
 	}
 	n.close(1, 11, 101, at(1000))
-	if got := who(n, 1249); got != -1 {
+	if got := who(n, 1099); got != -1 {
 		t.Errorf("dials %d within the grace", got)
 	}
-	if got := who(n, 1250); got != 1 {
+	if got := who(n, 1100); got != 1 {
 		t.Errorf("dials %d after it", got)
 	}
 	if got := who(n, 1300); got != -1 {
@@ -150,12 +150,64 @@ func TestNews(t *testing.T) {
 	if got := who(n, 500); got != 0 {
 		t.Errorf("dials %d", got)
 	}
-	n.dialing = true
+	n.dialing = newsDials
 	if got := who(n, 600); got != -1 {
-		t.Errorf("dials %d beside another", got)
+		t.Errorf("dials %d beside many others", got)
 	}
-	n.dialing = false
+	n.dialing = newsDials - 1
 	if got := who(n, 600); got != 3 {
 		t.Errorf("dials %d", got)
+	}
+}
+
+// TestRollCall: a new controller has dialled at once who led before, and who is
+// silent once most have come.
+func TestRollCall(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	at := func(ms int) time.Time { return now.Add(time.Duration(ms) * time.Millisecond) }
+	var n news
+	n.init(2 * time.Second)
+	silent := []int32{1, 2, 3, 4}
+	epoch := func(id int32) int64 { return int64(id) + 10 }
+	who := func(ms int) (ids []int32) {
+		n.call(func() []int32 { return silent }, epoch, 5, at(ms))
+		for {
+			c, ok := n.due(at(ms))
+			if !ok {
+				return ids
+			}
+			ids = append(ids, c.id)
+		}
+	}
+	n.lead(now)
+	n.miss(4, 14)
+	if got := who(0); !slices.Equal(got, []int32{4}) {
+		t.Errorf("dials %v at once", got)
+	}
+	if got := who(500); got != nil {
+		t.Errorf("dials %v though most are silent", got)
+	}
+	n.beat(1, 11, "a")
+	n.beat(2, 12, "b")
+	silent = []int32{3, 4}
+	if got := who(550); !slices.Equal(got, []int32{3}) {
+		t.Errorf("dials %v when most have come", got)
+	}
+	if got := who(600); got != nil {
+		t.Errorf("dials %v again", got)
+	}
+	// Who came before its turn is not dialled; who came in good time neither.
+	n.lead(now)
+	n.miss(4, 14)
+	n.beat(4, 14, "d")
+	silent = []int32{3}
+	if got := who(50); got != nil {
+		t.Errorf("dials %v", got)
+	}
+	n.beat(3, 13, "c")
+	silent = nil
+	if got := who(100); got != nil {
+		t.Errorf("dials %v", got)
 	}
 }

@@ -77,6 +77,9 @@ func (s *station) serve(c net.Conn) {
 
 type losses struct {
 	mu          sync.Mutex
+	leader      uint64
+	gone        []uint64
+	late        int // messages of the leader that arrive after such news
 	unreachable map[uint64]int
 	snapshots   []bool
 }
@@ -91,6 +94,22 @@ func (l *losses) SnapshotSent(_ uint64, ok bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.snapshots = append(l.snapshots, ok)
+	return nil
+}
+
+func (l *losses) Leads(v uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leader == v
+}
+
+func (l *losses) Gone(v uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = append(l.gone, v)
+	if l.late--; l.late < 0 {
+		l.leader = 0
+	}
 	return nil
 }
 

@@ -32,7 +32,10 @@
 // Integers are big-endian; a string or bytes is a uvarint length and so many
 // bytes.
 //
+// The end of the connection to the leader is a reason to dial it, and a refusal
+// is told to Raft (probe.go): its process is gone.
+//
 // Shape: a leaf mutex for the table of links and one for each link's queue. A
-// link has one goroutine for messages, and one for a snapshot while it is sent;
-// Close ends and waits for them.
+// link has one goroutine for messages, one for a snapshot while it is sent, and one
+// while a leader is probed; Close ends and waits for them.
 package carrier

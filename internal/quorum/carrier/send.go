@@ -15,11 +15,14 @@ import (
 	"gregor/internal/wire/peer"
 )
 
-// Raft is told what became of messages; *quorum.Node meets it. Neither method
-// may block for long.
+// Raft is told what became of messages; *quorum.Node meets it. No method may
+// block for long.
 type Raft interface {
 	Unreachable(to uint64)
 	SnapshotSent(to uint64, ok bool) error
+	// Leads tells whether a voter leads; Gone, that its process is gone.
+	Leads(voter uint64) bool
+	Gone(voter uint64) error
 }
 
 // Config of a Carrier.
@@ -31,6 +34,11 @@ type Config struct {
 	Peer    peer.Config
 	// Timeout of a request; 2 s, as controller.quorum.request.timeout.ms.
 	Timeout time.Duration
+	// Refused dials an address and tells whether its host refuses connections;
+	// any other outcome is false. nil: nobody is dialled.
+	Refused func(ctx context.Context, addr string) bool
+	// Tick is between two such dials; 50 ms.
+	Tick time.Duration
 	// State is told when a voter can be sent to no more (err says why), and
 	// again (nil). Called on the Carrier's goroutines; may be nil.
 	State func(voter uint64, err error)
@@ -63,6 +71,9 @@ const (
 func New(cfg Config) *Carrier {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 2 * time.Second
+	}
+	if cfg.Tick <= 0 {
+		cfg.Tick = 50 * time.Millisecond
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Carrier{cfg: cfg, ctx: ctx, cancel: cancel, links: map[uint64]*link{}}
@@ -125,7 +136,9 @@ func (c *Carrier) link(to uint64) (*link, Raft) {
 	if l == nil {
 		l = &link{c: c, to: to, raft: c.raft, wake: make(chan struct{}, 1)}
 		l.ctx, l.cancel = context.WithCancel(c.ctx)
-		l.peer = peer.New(c.cfg.Peer, func() (string, error) { return c.cfg.Address(to) })
+		cfg := c.cfg.Peer
+		cfg.Ended = func(error) { l.suspect() }
+		l.peer = peer.New(cfg, func() (string, error) { return c.cfg.Address(to) })
 		c.links[to] = l
 		c.wg.Go(l.run)
 	}
@@ -148,6 +161,7 @@ type link struct {
 	bytes    int
 	snapping bool
 	failing  bool
+	probing  bool
 	ended    bool
 }
 

@@ -61,6 +61,7 @@ const (
 	pullBytes = 1 << 20
 	// maxSnapshot bounds what is assembled in memory.
 	maxSnapshot = 1 << 30
+	soon        = 5 * time.Millisecond
 	backOff     = 50 * time.Millisecond
 	maxBackOff  = time.Second
 	// idle is how often a voter looks whether it still has a leader.
@@ -82,6 +83,7 @@ type Observer struct {
 	addr     string
 	atLeader bool // addr is where the leader was said to be
 	verified bool
+	missed   bool          // a snapshot could not be had, just now
 	leader   *quorum.Voter // as last told
 	turn     int           // in Sources
 	failures int
@@ -126,9 +128,19 @@ func (o *Observer) run() {
 			o.shunned, o.until = o.addr, time.Now().Add(shun)
 		}
 		o.leader = nil
-		o.sleep(min(backOff<<min(o.failures, 10), maxBackOff))
+		o.sleep(pause(o.failures, len(o.cfg.Sources())))
 		o.failures++
 	}
+}
+
+// pause is how long to wait after so many failures in a row and another: hardly
+// at all until every source was asked once, because whoever led may just have
+// died, and others know or will know who leads now.
+func pause(failures, sources int) time.Duration {
+	if failures < sources {
+		return soon
+	}
+	return min(backOff<<min(failures-sources, 10), maxBackOff)
 }
 
 func (o *Observer) sleep(d time.Duration) {
@@ -193,7 +205,7 @@ func (o *Observer) choose() error {
 		return nil
 	}
 	o.leave()
-	o.addr, o.verified = addr, false
+	o.addr, o.verified, o.missed = addr, false, false
 	o.peer = peer.New(o.cfg.Peer, func() (string, error) { return addr, nil })
 	return nil
 }
@@ -221,6 +233,9 @@ func (o *Observer) pull() error {
 		if a.Code == quorum.PullNothing && a.Index < p.Index && a.Leader == nil {
 			return fmt.Errorf("%s is behind this node and knows of no leader", o.addr)
 		}
+		if a.Code == quorum.PullNothing && a.Index > p.Index {
+			return fmt.Errorf("%s has neither the entries after index %d any more nor its snapshot", o.addr, p.Index)
+		}
 		if err := o.cfg.Log.Feed(a); err != nil {
 			return fmt.Errorf("%s: %w", o.addr, err)
 		}
@@ -241,11 +256,15 @@ func (o *Observer) pullSnapshot(of quorum.PullAnswer) error {
 		}
 		if a.Code != quorum.PullPiece || a.Size != of.Size || len(a.Bytes) == 0 {
 			release()
-			return nil // another has taken its place; the next pull will say which
+			if o.missed = !o.missed; o.missed {
+				return nil // another has taken its place; the next pull will say which
+			}
+			return fmt.Errorf("%s does not give its snapshot of index %d", o.addr, of.Index)
 		}
 		data = append(data, a.Bytes...)
 		release()
 	}
+	o.missed = false
 	return o.cfg.Log.FeedSnapshot(of, data)
 }
 

@@ -14,6 +14,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -312,4 +313,58 @@ func TestVotersDoNotPull(t *testing.T) {
 			t.Errorf("a voter was fed %q", fed)
 		}
 	})
+}
+
+// When the leader is gone every other source is asked at once, and then less and
+// less often.
+func TestOthersAreAskedAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start("a", "b", "c")
+		defer r.close()
+		r.set("b", entries("x", -1))
+		time.Sleep(5 * time.Second)
+		r.who()
+		r.log.got()
+		r.set("c", entries("y", -1))
+		r.set("b", nil) // hangs up, and refuses
+		time.Sleep(wait + 3*soon + time.Millisecond)
+		if fed, _ := r.log.got(); !slices.Contains(fed, "y") {
+			t.Errorf("fed %q after asking %q", fed, r.who())
+		}
+		r.set("c", nil)
+		time.Sleep(time.Minute)
+		if got := len(r.who()); got > 80 {
+			t.Errorf("nobody serves, and %d were asked in a minute", got)
+		}
+	})
+}
+
+// A source that has more but cannot give it (its snapshot does not read) is left
+// for another, and is not asked again and again without a pause.
+func TestSourceWithoutItsSnapshot(t *testing.T) {
+	t.Parallel()
+	for _, pieces := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := start("a", "b")
+			defer r.close()
+			var asked atomic.Int64
+			r.set("a", func(q quorum.PullRequest) *quorum.PullAnswer {
+				time.Sleep(time.Millisecond)
+				asked.Add(1)
+				if pieces && !q.Snapshot {
+					return &quorum.PullAnswer{Code: quorum.PullBehind, Index: 7, Size: 10}
+				}
+				return &quorum.PullAnswer{Code: quorum.PullNothing, Index: 7}
+			})
+			r.set("b", entries("from b", -1))
+			time.Sleep(5 * time.Second)
+			if fed, _ := r.log.got(); !slices.Contains(fed, "from b") {
+				t.Errorf("pieces %v: it never turned to another source", pieces)
+			}
+			if n := asked.Load(); n > 100 {
+				t.Errorf("pieces %v: it asked %d times in 5 s", pieces, n)
+			}
+		})
+	}
 }

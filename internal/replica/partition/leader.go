@@ -112,6 +112,18 @@ type peer struct {
 	caughtUp time.Time
 	markAt   time.Time
 	markEnd  int64
+
+	// owes is where the leader's log ended when the peer was taken out of the
+	// in-sync set, until it has come past that or is in again; else Unknown. It
+	// is not waited for meanwhile: the controller may know why it cannot come,
+	// though its broker lives (its log directory failed, or its disk hangs).
+	//
+	// Differs from Kafka: Partition.scala waits for it, until
+	// replica.lag.time.max.ms after it was last caught up.
+	owes int64
+	// shown: it was heard of since it was taken out, or since the controller
+	// would not have it. Else it is not proposed: it may not know yet.
+	shown bool
 }
 
 // eligible: may join the in-sync set, or is about to.
@@ -139,9 +151,29 @@ func (l *Leader) Changed(s State, now time.Time) Effects {
 	if s.PartitionEpoch <= l.state.PartitionEpoch {
 		return Effects{HW: l.hw}
 	}
+	missed := s.PartitionEpoch > l.state.PartitionEpoch+1
 	l.proposed = nil
+	for i := range l.peers {
+		if p := &l.peers[i]; slices.Contains(l.state.ISR, p.id) && !slices.Contains(s.ISR, p.id) {
+			p.owes, p.shown = l.end, false
+		}
+	}
 	l.adopt(s, now)
+	if missed {
+		l.forget()
+	}
 	return l.join(l.advance(now))
+}
+
+// forget: states were passed over in which a replica may have been taken away,
+// with its log, and given back. Who is no member joins by what it fetches next.
+func (l *Leader) forget() {
+	for i := range l.peers {
+		if p := &l.peers[i]; !slices.Contains(l.state.ISR, p.id) {
+			p.end, p.flushed, p.start = Unknown, Unknown, Unknown
+			p.caughtUp, p.markAt = time.Time{}, time.Time{}
+		}
+	}
 }
 
 // Refused ends the proposal on its way, which the controller did not accept.
@@ -150,6 +182,11 @@ func (l *Leader) Changed(s State, now time.Time) Effects {
 func (l *Leader) Refused(c *ISRChange, now time.Time) Effects {
 	if c != l.proposed {
 		return Effects{HW: l.hw}
+	}
+	for i := range l.peers {
+		if p := &l.peers[i]; slices.Contains(c.ISR, p.id) && !slices.Contains(l.state.ISR, p.id) {
+			p.shown = false
+		}
 	}
 	l.proposed = nil
 	return l.advance(now)
@@ -214,6 +251,10 @@ func (l *Leader) Flushed(r Replica, life Life, flushed int64, now time.Time) (Ef
 // heard: p's position may have moved.
 func (l *Leader) heard(p *peer, now time.Time) Effects {
 	pos := l.position(p)
+	p.shown = true
+	if pos > p.owes {
+		p.owes = Unknown
+	}
 	if pos >= l.end {
 		p.caughtUp = later(p.caughtUp, now)
 	}
@@ -234,7 +275,7 @@ func (l *Leader) join(e Effects) Effects {
 	}
 	var in []Replica
 	for i := range l.peers {
-		if p := &l.peers[i]; p.eligible() && l.inSync(p) && !slices.Contains(l.state.ISR, p.id) {
+		if p := &l.peers[i]; p.shown && p.eligible() && l.inSync(p) && !slices.Contains(l.state.ISR, p.id) {
 			in = append(in, p.id)
 		}
 	}
@@ -256,6 +297,7 @@ func (l *Leader) Started(r Replica, start int64) {
 // in-sync set.
 func (l *Leader) Broker(r Replica, epoch int64, now time.Time) Effects {
 	if p := l.peer(r); p != nil {
+		p.shown = p.shown || epoch != p.broker // it is back, or another process
 		p.broker = epoch
 	}
 	return l.join(l.advance(now))
@@ -362,10 +404,13 @@ func (l *Leader) adopt(s State, now time.Time) {
 			continue
 		}
 		if p := l.peer(r); p != nil {
+			if slices.Contains(s.ISR, r) {
+				p.owes = Unknown
+			}
 			peers = append(peers, *p)
 			continue
 		}
-		p := peer{id: r, end: Unknown, flushed: Unknown, start: Unknown, life: Life{Broker: NoBroker}, broker: NoBroker}
+		p := peer{id: r, end: Unknown, flushed: Unknown, start: Unknown, owes: Unknown, life: Life{Broker: NoBroker}, broker: NoBroker}
 		// Members get MaxLag from the election on to show themselves.
 		if first && slices.Contains(s.ISR, r) {
 			p.caughtUp = now
@@ -400,7 +445,7 @@ func (l *Leader) advance(now time.Time) Effects {
 	}
 	for i := range l.peers {
 		p := &l.peers[i]
-		if pos := l.position(p); pos < to && (l.member(p.id) || p.eligible() && l.caughtUp(p, now)) {
+		if pos := l.position(p); pos < to && (l.member(p.id) || p.eligible() && p.owes == Unknown && l.caughtUp(p, now)) {
 			to = pos
 		}
 	}

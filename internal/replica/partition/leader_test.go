@@ -184,6 +184,50 @@ func TestCaughtUpOutsiderHoldsTheHighWatermarkBack(t *testing.T) {
 }
 
 // Of one life the largest position counts, of several the newest life.
+// TestDroppedMemberIsNotWaitedForIdle: the same where nothing is written until it
+// is dropped.
+func TestDroppedMemberIsNotWaitedForIdle(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 2}, 1, 2, 3)
+	for _, r := range []Replica{2, 3} {
+		fetched(l, r, 100, 100, at(1))
+		l.Broker(r, 1, at(1))
+	}
+	l.Changed(State{Leader: 1, LeaderEpoch: 5, PartitionEpoch: 8, Replicas: []Replica{1, 2, 3}, ISR: []Replica{1, 2}}, at(2))
+	l.Wrote(110, 110, at(3))
+	if e := fetched(l, 2, 110, 110, at(3)); e.HW != 110 {
+		t.Fatalf("%+v", e)
+	}
+}
+
+// TestDroppedMemberIsNotWaitedFor: a member whose log directory failed leaves the
+// in-sync set by the controller's word, while its broker lives.
+func TestDroppedMemberIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 2}, 1, 2, 3)
+	for _, r := range []Replica{2, 3} {
+		fetched(l, r, 100, 100, at(1))
+		l.Broker(r, 1, at(1))
+	}
+	l.Wrote(150, 150, at(2))
+	if e := fetched(l, 2, 150, 150, at(2)); e.HW != 100 {
+		t.Fatalf("%+v: 3 is a member", e)
+	}
+	without := State{Leader: 1, LeaderEpoch: 5, PartitionEpoch: 8, Replicas: []Replica{1, 2, 3}, ISR: []Replica{1, 2}}
+	if e := l.Changed(without, at(2)); e.HW != 150 || !e.Wake {
+		t.Fatalf("%+v: who was dropped is waited for", e)
+	}
+	fetched(l, 3, 100, 100, at(3)) // a fetch that was parked before is looked at again
+	l.Wrote(155, 155, at(3))
+	if e := fetched(l, 2, 155, 155, at(3)); e.HW != 155 {
+		t.Fatalf("%+v: who was dropped is waited for again", e)
+	}
+	l.Wrote(160, 160, at(4))
+	if e := fetched(l, 3, 160, 160, at(4)); e.Propose == nil || !slices.Equal(e.Propose.ISR, []Replica{1, 2, 3}) {
+		t.Fatalf("%+v: it fetches again, and does not join", e)
+	}
+}
+
 func TestLateMessagesTellNothing(t *testing.T) {
 	t.Parallel()
 	l := lead(t, Config{MinISR: 1, Durable: true}, 1, 2)
@@ -324,5 +368,32 @@ func TestFollower(t *testing.T) {
 	f.Restarted(500)
 	if f.HW() != 500 || f.Lag() != 0 {
 		t.Errorf("high watermark %d, lag %d", f.HW(), f.Lag())
+	}
+}
+
+// A leader that hears of several changes at once may have missed that a replica
+// was taken away and given back: what it had then is gone. It joins by what it
+// fetches from now on.
+func TestReplicaGivenBackJoinsByANewFetch(t *testing.T) {
+	t.Parallel()
+	l := lead(t, Config{MinISR: 1}, 1, 2, 3)
+	for _, r := range []Replica{2, 3} {
+		l.Broker(r, 1, at(1))
+		fetched(l, r, 100, 100, at(1))
+	}
+	s := l.State()
+	s.ISR = []Replica{1, 2}
+	s.PartitionEpoch += 2 // taken away, given back
+	if e := l.Changed(s, at(2)); e.Propose != nil {
+		t.Fatalf("%+v: by what it had before", e.Propose)
+	}
+	if e := l.Wrote(110, 110, at(2)); e.Wake {
+		t.Fatalf("%+v", e)
+	}
+	if e := fetched(l, 2, 110, 110, at(3)); e.HW != 110 {
+		t.Errorf("%+v: replica 3 holds the high watermark back", e)
+	}
+	if e := fetched(l, 3, 110, 110, at(3)); e.Propose == nil {
+		t.Error("it does not join")
 	}
 }

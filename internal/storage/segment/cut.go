@@ -25,7 +25,7 @@ func (s *Segment) Truncate(offset int64) (size, next int64, err error) {
 	}
 	defer h.Release()
 	old, next := s.Tail()
-	if pos >= old {
+	if pos >= old && next <= offset {
 		return old, next, nil
 	}
 	// Compaction leaves gaps: the batch may begin above offset, and what the

@@ -38,6 +38,9 @@ type Config struct {
 	// BackOff after a failed dial, in which requests fail at once; 50 ms,
 	// doubled with each failure up to MaxBackOff, 1 s.
 	BackOff, MaxBackOff time.Duration
+	// Ended is told when a connection has ended, but not by Close; it must not
+	// block. May be nil.
+	Ended func(why error)
 }
 
 func (c Config) withDefaults() Config {
@@ -239,7 +242,12 @@ func (p *Peer) connected(ctx context.Context) (*conn, error) {
 	p.failures = 0
 	p.conn = &conn{nc: nc, waiting: make(chan *waiter, p.cfg.InFlight), dead: make(chan struct{})}
 	c := p.conn
-	p.readers.Go(func() { c.end(c.read(p)) })
+	p.readers.Go(func() {
+		c.end(c.read(p))
+		if p.cfg.Ended != nil && !errors.Is(c.why, ErrClosed) {
+			p.cfg.Ended(c.why)
+		}
+	})
 	return c, nil
 }
 

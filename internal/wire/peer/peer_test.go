@@ -176,6 +176,40 @@ func TestSilenceEndsTheConnection(t *testing.T) {
 	<-p.conn.dead
 }
 
+func TestEndedIsTold(t *testing.T) {
+	hang := make(chan struct{})
+	addr := serve(t, func(c net.Conn, nth int) {
+		f, _ := readFrame(c)
+		_, _ = c.Write(answer(f.correlation, 'a'))
+		if nth > 0 {
+			_, _ = readFrame(c) // until the peer hangs up
+		} else {
+			<-hang
+		}
+	})
+	ended := make(chan error, 10)
+	p := to(t, Config{Ended: func(why error) { ended <- why }}, addr)
+	ask := func() {
+		t.Helper()
+		if _, err := p.Do(t.Context(), Request{Key: 3}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask()
+	if len(ended) > 0 {
+		t.Error("told while it stands")
+	}
+	close(hang)
+	if why := <-ended; why == nil {
+		t.Error("ended without a reason")
+	}
+	ask()
+	p.Close()
+	if len(ended) > 0 {
+		t.Error("Close is told")
+	}
+}
+
 func TestUnreachableBacksOff(t *testing.T) {
 	dials := 0
 	p := New(Config{BackOff: time.Hour, MaxBackOff: time.Hour, Dial: func(context.Context, string) (net.Conn, error) {
