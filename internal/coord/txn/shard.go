@@ -255,7 +255,14 @@ func (s *Shard) expireIDs(r *coord.Result, now time.Time) {
 			continue
 		}
 		if len(r.Records) >= atOnce {
-			s.expire = now // go on after a turn of the loop
+			// Go on when these are written; a log that refuses them is not asked
+			// again at once.
+			r.Settled = func(now time.Time, _ bool, err error) coord.Result {
+				if err == nil {
+					s.expire = now
+				}
+				return coord.Result{}
+			}
 			return
 		}
 		r.Records = append(r.Records, coord.Record{Key: key(id)})

@@ -3,6 +3,7 @@
 package txn
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -339,6 +340,31 @@ func TestExpiry(t *testing.T) {
 	}
 	r.state("open", PrepareAbort) // its markers are not written yet
 	r.want(r.add("a", p, 2, 0, part("t", 0)), kerr.InvalidProducerIDMapping)
+}
+
+// More ids than go at once: the rest follows when the first are written, and not
+// at once, again and again, when the log takes none.
+func TestExpiryThatIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for i := range atOnce + 1 {
+		r.write([]coord.Record{record(&Txn{ID: fmt.Sprint(i), Producer: 5, Prev: 5, Next: NoProducer, Updated: 1, Started: -1})})
+	}
+	r.commit(len(r.log))
+	r.fail = kerr.NotEnoughReplicas
+	now := r.now.Add(r.cfg.ExpirationCheck)
+	r.now = now
+	r.carry(0, r.s.Tick(now))
+	if next := r.s.Next(); next.Sub(now) < time.Second {
+		t.Fatalf("tried again after %v", next.Sub(now))
+	}
+	r.fail = nil
+	r.pass(r.cfg.ExpirationCheck)
+	left := 0
+	r.s.Each(func(*Txn) { left++ })
+	if left != 0 {
+		t.Fatalf("%d are left", left)
+	}
 }
 
 // A new coordinator finishes what the one before decided, and what was not
