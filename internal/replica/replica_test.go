@@ -286,7 +286,7 @@ func TestOffsetsByTime(t *testing.T) {
 	for _, c := range []struct {
 		ask, offset, timestamp int64
 	}{
-		{Latest, 4, -1}, {Earliest, 0, -1}, {EarliestLocal, 0, -1}, {EarliestPendingUpload, 0, -1}, {LatestTiered, -1, -1},
+		{Latest, 4, -1}, {Earliest, 0, -1}, {EarliestLocal, 0, -1}, {EarliestPendingUpload, -1, -1}, {LatestTiered, -1, -1},
 		{MaxTimestamp, 2, now - 100}, {0, 0, now - 500}, {now - 450, 1, now - 400}, {now - 350, 2, now - 100}, {now, -1, -1},
 	} {
 		at, err := p.OffsetAt(c.ask, ReadUncommitted, NoEpoch, true)
