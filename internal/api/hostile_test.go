@@ -7,12 +7,16 @@ import (
 	"encoding/binary"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"gregor/internal/coord"
+	"gregor/internal/coord/group"
 	"gregor/internal/wire"
 )
 
@@ -135,4 +139,38 @@ func TestMeasure(t *testing.T) {
 			t.Errorf("key %d: %v", tc.key, err)
 		}
 	}
+}
+
+// crowd counts how many write to group shards at once.
+type crowd struct {
+	GroupShards
+	now, most atomic.Int64
+}
+
+func (c *crowd) Write(context.Context, int32, func(*group.Shard, time.Time, coord.Ticket) coord.Result) (any, error) {
+	n := c.now.Add(1)
+	for m := c.most.Load(); n > m && !c.most.CompareAndSwap(m, n); m = c.most.Load() {
+	}
+	time.Sleep(time.Millisecond)
+	c.now.Add(-1)
+	return nil, nil
+}
+
+// Markers for a great many partitions of the groups' topic make no crowd of
+// goroutines.
+func TestMarkersMakeNoCrowd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &crowd{}
+		m := &Markers{Groups: c, Timeout: time.Minute}
+		req := kmsg.NewPtrWriteTxnMarkersRequest()
+		req.Markers = []kmsg.WriteTxnMarkersRequestMarker{{Topics: []kmsg.WriteTxnMarkersRequestMarkerTopic{{Topic: OffsetsTopic, Partitions: make([]int32, 10_000)}}}}
+		resp := m.Write(t.Context(), req)
+		if n := len(resp.Markers[0].Topics[0].Partitions); n != 10_000 || resp.Markers[0].Topics[0].Partitions[n-1].ErrorCode != 0 {
+			t.Errorf("%d answers", n)
+		}
+		if most := c.most.Load(); most > 100 {
+			t.Errorf("%d at once", most)
+		}
+	})
 }
