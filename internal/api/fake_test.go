@@ -41,6 +41,9 @@ type fakeLog struct {
 	appended int
 	aborted  []AbortedTxn
 	open     int // slices not released
+
+	begin func() uint64 // gives guards; nil: every transaction is open
+	guard uint64        // of the last append
 }
 
 func (l *fakeLog) Topic() string { return l.topic }
@@ -49,6 +52,7 @@ func (l *fakeLog) Append(records []byte, o AppendOptions) (Appended, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.appended++
+	l.guard = o.Guard
 	if l.fail != nil {
 		return Appended{}, l.fail
 	}
@@ -68,8 +72,12 @@ func (l *fakeLog) Append(records []byte, o AppendOptions) (Appended, error) {
 	return Appended{BaseOffset: base, UpTo: l.end, LogAppendTime: -1, LeaderEpoch: 3}, nil
 }
 
-// BeginTxn finds every transaction open.
-func (l *fakeLog) BeginTxn(int64, int16, int32, bool) (uint64, error) { return 0, nil }
+func (l *fakeLog) BeginTxn(int64, int16, int32, bool) (uint64, error) {
+	if l.begin == nil {
+		return 0, nil
+	}
+	return l.begin(), nil
+}
 
 func (l *fakeLog) commit() {
 	l.mu.Lock()

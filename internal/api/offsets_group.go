@@ -22,7 +22,9 @@ import (
 //     (UNKNOWN_TOPIC_OR_PARTITION); what was committed can be fetched until the
 //     topic's deletion has gone round. Nothing committed is offset -1 and no
 //     error.
-//   - A fetch is answered from what is committed and does not wait. With
+//   - A fetch is answered from what is committed and does not wait; right after
+//     an election it is COORDINATOR_LOAD_IN_PROGRESS until what the leader before
+//     may have answered for is known to be committed. With
 //     RequireStable it waits until all that was written before is committed, and
 //     partitions with offsets in an open transaction are UNSTABLE_OFFSET_COMMIT.
 //   - In version 10 topics have ids and no names. The id is kept with the

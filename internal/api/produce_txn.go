@@ -70,10 +70,16 @@ func (s *produced) admit(ctx context.Context, q *produceRequest) error {
 			if first.err = producerError(err, g); err != nil {
 				continue
 			}
-			held := first.guard
-			if first.guard, first.err = begin(b.part, b.v, g); first.err == nil && first.guard != 0 && first.guard != held {
+			guard, err := begin(b.part, b.v, g)
+			switch lost := guard != 0 && guard != first.guard; {
+			case err != nil:
+				first.err = err
+			case !lost:
+				first.guard = guard
+			case try+1 < maxAsks:
+				first.guard = guard
 				again = append(again, b)
-			}
+			} // else the append brings the one that was lost: nobody was asked about the next
 		}
 		asked = again
 	}

@@ -11,9 +11,56 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"gregor/internal/batch"
 	"gregor/internal/coord"
 	"gregor/internal/coord/txn"
 )
+
+// A guard that nobody asked about after it was taken lets nothing in: a marker
+// that comes with each question leaves none that may be used, however often the
+// coordinator says yes.
+func TestGuardsAreAskedFor(t *testing.T) {
+	t.Parallel()
+	for losses := range 5 {
+		var parts fakePartitions
+		log := parts.add("orders", 1, 1)[0]
+		guard, vouched, asks := uint64(1), uint64(0), 0
+		log.begin = func() uint64 { return guard }
+		a := &Admission{
+			Cluster: &groupWorld{partitions: 50}, Self: 9, Enabled: func() bool { return true }, Timeout: time.Minute,
+			Ask: func(_ context.Context, _ int32, req *kmsg.AddPartitionsToTxnRequest) (*kmsg.AddPartitionsToTxnResponse, error) {
+				vouched = guard
+				if asks++; asks <= losses {
+					guard++ // a marker and the next request of the producer
+				}
+				resp := kmsg.NewPtrAddPartitionsToTxnResponse()
+				rt := kmsg.NewAddPartitionsToTxnResponseTransaction()
+				rt.Topics = []kmsg.AddPartitionsToTxnResponseTransactionTopic{{
+					Topic:      "orders",
+					Partitions: []kmsg.AddPartitionsToTxnResponseTransactionTopicPartition{{Partition: 0}},
+				}}
+				resp.Transactions = append(resp.Transactions, rt)
+				return resp, nil
+			},
+		}
+		_, dial := serve(t, NewProduce(ProduceConfig{Partitions: &parts, Admission: a}).Routes())
+		req := produceTo(11, 1, "orders", 1, 0)
+		b := batch.NewBuilder(batch.None)
+		b.SetProducer(5, 2, 0)
+		b.SetTransactional(true)
+		b.Append(1, nil, []byte("x"))
+		v, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := "tx"
+		req.TransactionID, req.Topics[0].Partitions[0].Records = &id, v
+		dial().ask(req)
+		if log.appended != 1 || log.guard == guard && vouched != guard {
+			t.Errorf("with %d guards lost the append has guard %d, which counts; asked for was %d", losses, log.guard, vouched)
+		}
+	}
+}
 
 // Goal: what a partition's leader is told by a coordinator on another node
 // becomes what a producer of its generation understands. Method: a coordinator

@@ -26,7 +26,8 @@
 // who wait get NOT_COORDINATOR. A wait ends after Config.WriteTimeout with
 // COORDINATOR_NOT_AVAILABLE, for a coordinator that cannot commit must not
 // hang its clients. A Read is answered from the committed view and so never
-// waits.
+// waits; until all that was loaded is known to be committed it is refused, for
+// the leader before may have answered for any of it.
 //
 // # Concurrency
 //

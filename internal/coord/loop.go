@@ -68,6 +68,7 @@ type loop[S Shard] struct {
 	waits     []wait // in the order of their ends and of their deadlines
 	written   int64  // log end
 	committed int64  // what the shard was told
+	loaded    int64  // log end at the load
 	effects   []due  // in the order of their ends
 
 	await     <-chan struct{} // nil when nothing is awaited
@@ -250,7 +251,7 @@ func (l *loop[S]) load() error {
 		buf = b
 		l.shard.Committed(min(from, l.log.Committed()))
 	}
-	l.written, l.committed = end, min(end, l.log.Committed())
+	l.written, l.loaded, l.committed = end, end, min(end, l.log.Committed())
 	l.shard.Committed(l.committed)
 	if f := l.cfg.Events.Loaded; f != nil {
 		f(l.partition, records, time.Since(began))
@@ -270,7 +271,19 @@ func (l *loop[S]) badRecord(offset int64, err error) {
 }
 
 func (l *loop[S]) serve(m mail[S]) {
+	l.servePosts() // what was posted before m came
 	if m.read != nil {
+		if l.committed < l.loaded {
+			l.settle()
+		}
+		if l.committed < l.loaded {
+			// The leader before may have answered for what is not known to be
+			// committed here yet: the view must not go back behind that.
+			//
+			// Differs from Kafka: it answers with what was committed before.
+			m.call <- outcome{err: kerr.CoordinatorLoadInProgress}
+			return
+		}
 		m.read(l.shard)
 		m.call <- outcome{}
 		return

@@ -139,7 +139,8 @@ func (r *Runtime[S]) Write(ctx context.Context, partition int32, op func(s S, no
 }
 
 // Read runs op on the partition's shard, which must answer from its committed
-// view and change nothing.
+// view and change nothing. It gets COORDINATOR_LOAD_IN_PROGRESS until what was
+// loaded is committed.
 func (r *Runtime[S]) Read(ctx context.Context, partition int32, op func(s S)) error {
 	l, err := r.active(partition)
 	if err != nil {
@@ -170,8 +171,9 @@ func (r *Runtime[S]) ReadAll(ctx context.Context, op func(partition int32, s S))
 	return nil
 }
 
-// Post runs op on every owned shard, soon and in order, and does not wait for
-// any of it; a shard that is loading runs it after its load.
+// Post runs op on every owned shard, soon, in order and before any call that
+// comes later, and does not wait for any of it; a shard that is loading runs it
+// after its load.
 func (r *Runtime[S]) Post(op func(s S, now time.Time) Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -547,6 +547,62 @@ func TestLoadBeforeTheLogAgrees(t *testing.T) {
 	})
 }
 
+// What a new leader has in its log may have been answered for by the one before,
+// though the new one's high watermark does not say so yet. A read must not go
+// back behind that.
+func TestReadsWaitForWhatWasLoaded(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T, f *fixture) {
+		f.log.Append(mustBuild(t, number(3)), AppendOptions{})
+		f.log.hold = true
+		f.log.Append(mustBuild(t, number(4)), AppendOptions{}) // committed there, not known to be here
+		f.elect()
+		var committed int64
+		read := func() error {
+			return f.Read(context.Background(), 7, func(s *sums) { committed = s.committed })
+		}
+		if err := read(); !errors.Is(err, kerr.CoordinatorLoadInProgress) {
+			t.Errorf("a read shows %d, %v", committed, err)
+		}
+		if _, err := f.Write(context.Background(), 7, func(*sums, time.Time, Ticket) Result {
+			return Result{Err: kerr.UnknownMemberID}
+		}); !errors.Is(err, kerr.UnknownMemberID) {
+			t.Errorf("a decision on what is written: %v", err)
+		}
+		f.log.commit(2)
+		synctest.Wait()
+		if err := read(); err != nil || committed != 7 {
+			t.Errorf("a read shows %d, %v", committed, err)
+		}
+	})
+}
+
+// What was posted before a call came is done before it: the offsets of a topic
+// that was deleted go before those of its successor come.
+func TestPostsGoBeforeLaterMail(t *testing.T) {
+	t.Parallel()
+	run(t, func(t *testing.T, f *fixture) {
+		f.elect()
+		for range 20 {
+			release := make(chan struct{})
+			var order []string
+			var wg sync.WaitGroup
+			wg.Go(func() { f.Read(context.Background(), 7, func(*sums) { <-release }) })
+			synctest.Wait()
+			f.Post(func(*sums, time.Time) Result { order = append(order, "post"); return Result{} })
+			wg.Go(func() { f.Read(context.Background(), 7, func(*sums) { order = append(order, "mail") }) })
+			synctest.Wait()
+			close(release)
+			wg.Wait()
+			synctest.Wait()
+			if !slices.Equal(order, []string{"post", "mail"}) {
+				t.Errorf("order %v", order)
+				return
+			}
+		}
+	})
+}
+
 func mustBuild(t *testing.T, records ...Record) batch.View {
 	t.Helper()
 	v, err := build(&batch.Builder{}, records, nil, 0)

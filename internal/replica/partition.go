@@ -115,7 +115,10 @@ func (p *Partition) HighWatermark() int64 { return p.hw.Load() }
 
 // LastStable is the end of what is committed and decided: below it no
 // transaction is open.
-func (p *Partition) LastStable() int64 { return p.lso.Load() }
+//
+// It is not below what is left of the log, though an open transaction may have
+// begun there.
+func (p *Partition) LastStable() int64 { return max(p.lso.Load(), p.LogStart()) }
 
 // LogStart is the log's first offset, -1 while its directory is offline.
 func (p *Partition) LogStart() int64 {
@@ -167,7 +170,7 @@ func (p *Partition) bound(iso Isolation) int64 {
 	case ReadUncommitted:
 		return p.hw.Load()
 	case ReadCommitted:
-		return p.lso.Load()
+		return p.LastStable()
 	default:
 		return p.log.Load().End()
 	}

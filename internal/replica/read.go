@@ -37,7 +37,7 @@ func (p *Partition) read(r ReadRequest) (Read, error) {
 		return Read{HighWatermark: -1, LastStable: -1, LogStart: -1, LogEnd: -1}, err
 	}
 	// The stable end first: it never passes the high watermark read after it.
-	stable := p.lso.Load()
+	stable := p.LastStable()
 	hw := p.hw.Load()
 	res := Read{HighWatermark: hw, LastStable: stable, LogStart: log.Start(), LogEnd: log.End()}
 	switch r.Isolation {

@@ -340,6 +340,47 @@ func TestDeleteRecords(t *testing.T) {
 	w.stop()
 }
 
+// TestDeleteRecordsOfAnOpenTransaction: the last stable offset is not below what
+// is left, or who is told to begin there is told that nothing is there.
+func TestDeleteRecordsOfAnOpenTransaction(t *testing.T) {
+	t.Parallel()
+	w := begin(t, vfs.NewMem(), 1)
+	p := w.topic(1, "t", 1, nil)[0]
+	b := batch.NewBuilder(batch.None)
+	b.SetProducer(7, 0, 0)
+	b.SetTransactional(true)
+	b.Append(time.Now().UnixMilli(), nil, []byte("open"))
+	r, err := p.Append(built(t, b), -1, AppendOptions{ExpectedEpoch: NoEpoch, Unguarded: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(t.Context(), r.LastOffset+1, r.LeaderEpoch); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		w.produce(p, records(t, i, 1), -1)
+	}
+	if low, err := p.DeleteRecords(3); err != nil || low != 3 {
+		t.Fatalf("low watermark %d, %v", low, err)
+	}
+	check := func(when string) {
+		t.Helper()
+		at, err := p.OffsetAt(Latest, ReadCommitted, NoEpoch, true)
+		if err != nil || at.Offset != 3 {
+			t.Fatalf("%s: the last stable offset is %d, %v", when, at.Offset, err)
+		}
+		if r, err := p.Read(readRequest(at.Offset, ReadCommitted)); err != nil || r.Slice.N != 0 || r.LastStable != 3 {
+			t.Fatalf("%s: %+v, %v", when, r, err)
+		}
+	}
+	check("after the deletion")
+	w.stop()
+	w.start(1)
+	p = w.table.Named("t", 0)
+	check("after a restart")
+	w.stop()
+}
+
 func TestRefusedBatches(t *testing.T) {
 	t.Parallel()
 	w := begin(t, vfs.NewMem(), 1)

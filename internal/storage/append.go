@@ -103,7 +103,6 @@ func (l *Log) appendLocked(vs []batch.View, total int64, a Append) (r Appended, 
 			l.epochsDirty = true
 		}
 	}
-	l.end.Store(r.Last + 1)
 	l.size.Add(total)
 	if u != nil {
 		l.producers.Apply(u, func(c producer.Completed, stable int64) {
@@ -113,6 +112,9 @@ func (l *Log) appendLocked(vs []batch.View, total int64, a Append) (r Appended, 
 		})
 		l.noteUnstableLocked()
 	}
+	// Last: the end may be made the high watermark by who holds no lock, and the
+	// last stable offset with it.
+	l.end.Store(r.Last + 1)
 	return r, l.flushDueLocked(cfg, r.Last-r.First+1), nil
 }
 

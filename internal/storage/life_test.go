@@ -244,8 +244,10 @@ func TestProducerRules(t *testing.T) {
 		t.Fatalf("%+v %v", ps, err)
 	}
 	// Forgotten after a day.
-	if _, err := l.Retain(time.UnixMilli(simNow).Add(25 * time.Hour)); err != nil {
-		t.Fatal(err)
+	for _, since := range []time.Duration{0, 25 * time.Hour} {
+		if _, err := l.Retain(time.UnixMilli(simNow).Add(since)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ok(send(1, 1, 55, 1))(14, 14, false)
 }
@@ -820,4 +822,230 @@ func TestOldRecordsOnce(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	d.Abandon()
+}
+
+// TestOldRecordsOnceThroughRetention: it is known also when retention, which
+// forgets producers, or a truncation comes between; not a day later.
+func TestOldRecordsOnceThroughRetention(t *testing.T) {
+	t.Parallel()
+	_, l := openOne(t, vfs.NewMem(), LogConfig{Durable: true})
+	made := func(seq int32) batch.View {
+		b := batch.NewBuilder(batch.None)
+		b.SetProducer(7, 0, seq)
+		b.Append(1_000_000, nil, []byte("old"))
+		v, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(batch.View(nil), v...)
+	}
+	for seq := range int32(2) {
+		if _, err := l.Append(made(seq), Append{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := func() bool {
+		t.Helper()
+		a, err := l.Append(made(0), Append{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Duplicate
+	}
+	retain := func(at time.Time) {
+		t.Helper()
+		if _, err := l.Retain(at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if retain(time.Now()); !known() {
+		t.Error("appended twice after retention")
+	}
+	if err := l.TruncateTo(1); err != nil {
+		t.Fatal(err)
+	}
+	if retain(time.Now()); !known() {
+		t.Error("appended twice after a truncation")
+	}
+	if retain(time.Now().Add(25 * time.Hour)); known() {
+		t.Error("still known after a day")
+	}
+}
+
+// TestCleanedHasItsOwnIndex: after compaction the index of the segment before
+// is not asked about the new one.
+func TestCleanedHasItsOwnIndex(t *testing.T) {
+	t.Parallel()
+	d := openTestDir(t, vfs.NewMem(), "/data", Events{Rebuilt: func(path, reason string) { t.Errorf("rebuilt %s: %s", path, reason) }})
+	l, err := d.Open(Name{"t", 0}, testID, LogConfig{Create: true, Durable: true, Compact: true, SegmentBytes: 600, IndexInterval: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 9 {
+		appendAt(t, l, simNow, 1)
+	}
+	if err := l.Flush(true); err != nil {
+		t.Fatal(err)
+	}
+	d.sealAll()
+	for range 2 {
+		r, err := l.Read(2, 5, 1000, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Release()
+		if bases(t, l)[1] == 3 {
+			if err := cleanSome(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOldRecordsOnceWhileRetained: the same while the log lives. Its records'
+// timestamps say nothing of when a producer was last heard of.
+func TestOldRecordsOnceWhileRetained(t *testing.T) {
+	t.Parallel()
+	made := func() batch.View {
+		b := batch.NewBuilder(batch.None)
+		b.SetProducer(7, 0, 0)
+		b.Append(1_000_000, nil, []byte("old"))
+		v, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(batch.View(nil), v...)
+	}
+	mem := vfs.NewMem()
+	cfg := LogConfig{Durable: true, ProducerExpiry: 24 * time.Hour}
+	d, l := openOne(t, mem, cfg)
+	if _, err := l.Append(made(), Append{LeaderEpoch: 1}); err != nil {
+		t.Fatal(err)
+	}
+	again := func(when string) {
+		t.Helper()
+		if a, err := l.Append(made(), Append{LeaderEpoch: 1}); err != nil || !a.Duplicate || a.First != 0 {
+			t.Fatalf("%s: %+v, %v", when, a, err)
+		}
+	}
+	now := time.Now()
+	if _, err := l.Retain(now); err != nil {
+		t.Fatal(err)
+	}
+	again("after retention looked")
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, l = openOne(t, mem, cfg)
+	if _, err := l.Retain(now); err != nil {
+		t.Fatal(err)
+	}
+	again("after a clean restart")
+	if _, err := l.Retain(now.Add(25 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if ps, err := l.Producers(); err != nil || len(ps) != 0 {
+		t.Fatalf("a producer that is not heard of for a day stays: %+v, %v", ps, err)
+	}
+	d.Abandon()
+}
+
+// TestFollowerTellsOfEveryAbort: a follower that took a transaction's abort and
+// the beginning of the producer's next one in one append tells readers of the
+// next one's abort too, also those that read no further than where somebody
+// else's began.
+func TestFollowerTellsOfEveryAbort(t *testing.T) {
+	t.Parallel()
+	for _, together := range []bool{false, true} {
+		d, l := openOne(t, vfs.NewMem(), LogConfig{})
+		at := int64(0)
+		data := func(pid int64, epoch int16, n int) batch.View {
+			b := batch.NewBuilder(batch.None)
+			b.SetBaseOffset(at)
+			b.SetProducer(pid, epoch, 0)
+			b.SetTransactional(true)
+			for range n {
+				b.Append(1, nil, []byte("x"))
+			}
+			v, err := b.Bytes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			at += int64(n)
+			return bytes.Clone(v)
+		}
+		end := func(pid int64, epoch int16) batch.View {
+			v := marker(t, pid, epoch, true, 5)
+			v.SetBaseOffset(at)
+			at++
+			return v
+		}
+		vs := []batch.View{data(1, 0, 1), end(1, 1), data(1, 1, 2), data(2, 0, 1)}
+		if !together {
+			for _, v := range vs {
+				if _, err := l.Append(v, Append{Origin: Replication}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		} else if _, err := l.AppendAll(vs, Append{Origin: Replication}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.AppendAll([]batch.View{end(1, 2), end(2, 1)}, Append{Origin: Replication}); err != nil {
+			t.Fatal(err)
+		}
+		// Offsets 2 and 3 are the second transaction of producer 1, 4 is that of
+		// producer 2.
+		a, err := l.Aborted(1, 4)
+		if err != nil || len(a) != 2 || a[1].FirstOffset != 2 || a[1].LastOffset != 5 {
+			t.Fatalf("together %v: a reader of [1, 4) is told of %+v, %v", together, a, err)
+		}
+		d.Abandon()
+	}
+}
+
+// TestStableBoundComesFirst: who sees the end behind a transaction's first batch
+// sees that it is not stable, or the last stable offset would pass it for good.
+func TestStableBoundComesFirst(t *testing.T) {
+	t.Parallel()
+	d, l := openOne(t, vfs.NewMem(), LogConfig{})
+	b := batch.NewBuilder(batch.None)
+	b.SetProducer(1, 0, batch.NoSequence)
+	b.SetTransactional(true)
+	b.Append(1, nil, []byte("x"))
+	data, err := b.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	defer d.Abandon()
+	defer func() { <-over }()
+	go func() {
+		defer close(over)
+		for range 50_000 { // at even offsets a transaction begins, at odd ones it ends
+			if _, err := l.Append(data, Append{Origin: Coordinator}); err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := l.Append(marker(t, 1, 0, false, 5), Append{Origin: Coordinator}); err != nil {
+				t.Error(err)
+				return
+			}
+			l.SetHighWatermark(l.End())
+		}
+	}()
+	for {
+		select {
+		case <-over:
+			return
+		default:
+		}
+		end := l.End()
+		stable := l.StableBound()
+		if end%2 == 1 && stable != end-1 && l.End() == end {
+			t.Fatalf("log end %d with the transaction open, first unstable offset %d", end, stable)
+		}
+	}
 }

@@ -6,7 +6,9 @@
 //
 // A thing has at most one alarm that counts. Setting an earlier one costs a push
 // and leaves the old one in the heap, where it is stale and passed over; a later
-// one is not set, for a look that comes too early costs little.
+// one is not set, for a look that comes too early costs little. When the heap has
+// doubled, what is stale is taken out, so that it is never much larger than what
+// counts: what is looked at often, and late too, would leave very many.
 //
 // Invariants: things are due in the order of their times, and of their names
 // where these are the same, so that two runs of one history are the same.
@@ -15,6 +17,7 @@ package alarm
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -29,14 +32,30 @@ type Thing interface {
 }
 
 // Queue holds alarms. The zero Queue is empty and ready.
-type Queue[T Thing] struct{ h alarms[T] }
+type Queue[T Thing] struct {
+	h    alarms[T]
+	full int // the size at which stale ones are looked for
+}
+
+// fewStale are not worth a look.
+const fewStale = 1000
 
 // Set has t looked at, at the time at or before; zero is never.
 func (q *Queue[T]) Set(t T, at time.Time) {
 	if before := t.Alarm(); !at.IsZero() && (before.IsZero() || at.Before(*before)) {
 		*before = at
+		if len(q.h) >= max(q.full, fewStale) {
+			q.sweep()
+		}
 		heap.Push(&q.h, alarm[T]{at, t})
 	}
+}
+
+// sweep takes out what is stale.
+func (q *Queue[T]) sweep() {
+	q.h = slices.DeleteFunc(q.h, func(a alarm[T]) bool { return !a.of.Alarm().Equal(a.at) })
+	heap.Init(&q.h)
+	q.full = 2 * len(q.h)
 }
 
 // Next is a time before which nothing is due; zero: nothing ever is.

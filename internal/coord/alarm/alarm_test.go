@@ -64,3 +64,30 @@ func TestQueue(t *testing.T) {
 		t.Error("something is left")
 	}
 }
+
+// TestStaleAlarmsGo: a thing that is looked at soon, again and again, and has a
+// late alarm in between, leaves no crowd of late ones.
+func TestStaleAlarmsGo(t *testing.T) {
+	t.Parallel()
+	var q Queue[*thing]
+	things := make([]*thing, 100)
+	for i := range things {
+		things[i] = &thing{name: string(rune('a' + i))}
+	}
+	now := time.Unix(1_000_000, 0)
+	for range 1000 {
+		for _, x := range things {
+			q.Set(x, now.Add(15*time.Minute))
+			q.Set(x, now.Add(100*time.Millisecond))
+		}
+		now = now.Add(100 * time.Millisecond)
+		for range things {
+			if x, ok := q.Due(now); !ok || !x.at.IsZero() {
+				t.Fatal(x, ok)
+			}
+		}
+	}
+	if n := len(q.h); n > 10*len(things)+2*fewStale {
+		t.Fatalf("%d alarms of %d things", n, len(things))
+	}
+}

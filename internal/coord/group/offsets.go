@@ -211,7 +211,14 @@ func (s *Shard) expireOffsets(now time.Time) coord.Result {
 			continue
 		}
 		if len(r.Records) >= expireAtOnce {
-			s.expire = now // go on after a turn of the loop
+			// Go on when these are written; a log that refuses them is not asked
+			// again at once.
+			r.Settled = func(now time.Time, _ bool, err error) coord.Result {
+				if err == nil {
+					s.expire = now
+				}
+				return coord.Result{}
+			}
 			break
 		}
 		since, ok := g.Retention()

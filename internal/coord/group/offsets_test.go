@@ -321,10 +321,18 @@ func TestExpiryIsBounded(t *testing.T) {
 	if n := len(res.Records); n < 1000 || n > expireAtOnce+1001 || !res.Divisible {
 		t.Errorf("%d records at once", n)
 	}
+	// It goes on when these are written, and not at once when they are refused.
+	r.fail = kerr.NotEnoughReplicas
+	r.carry(0, res)
+	if next := r.s.Next(); next.Sub(r.now) < time.Second {
+		t.Errorf("refused, and tried again after %v", next.Sub(r.now))
+	}
+	r.fail = nil
+	r.now = r.s.Next()
+	r.carry(0, r.s.Tick(r.now))
 	if !r.s.Next().Equal(r.now) {
 		t.Errorf("goes on at %v", r.s.Next())
 	}
-	r.carry(0, res)
 	r.pass(0)
 	if len(r.s.groups) != 0 {
 		t.Errorf("%d groups left", len(r.s.groups))

@@ -82,6 +82,7 @@ type Loop struct {
 	mu      sync.Mutex
 	closed  bool
 	jobs    map[*job]struct{} // not done yet
+	floors  map[int32]int32   // by partition: what was forgotten ends below this epoch
 	lanes   map[int32]*lane
 	waiting []item // in no order
 	timer   *time.Timer
@@ -122,15 +123,16 @@ type flight struct {
 // New makes a loop that has nothing to do yet.
 func New(cfg Config) *Loop {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Loop{cfg: cfg, ctx: ctx, cancel: cancel, jobs: map[*job]struct{}{}, lanes: map[int32]*lane{}}
+	return &Loop{cfg: cfg, ctx: ctx, cancel: cancel, jobs: map[*job]struct{}{}, floors: map[int32]int32{}, lanes: map[int32]*lane{}}
 }
 
 // Order takes an order of the coordinator that owns a partition of
-// __transaction_state in an epoch. It does not wait.
+// __transaction_state in an epoch. It does not wait. An order from before the
+// last Forget comes too late: who gave it was still at work.
 func (l *Loop) Order(partition, epoch int32, o txn.Order) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.closed || epoch < l.floors[partition] {
 		return
 	}
 	j := &job{partition: partition, epoch: epoch, order: o, left: len(o.Partitions)}
@@ -148,6 +150,7 @@ func (l *Loop) Order(partition, epoch int32, o txn.Order) {
 func (l *Loop) Forget(partition, before int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.floors[partition] = before
 	for j := range l.jobs {
 		if j.partition == partition && j.epoch < before {
 			j.off = true

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -222,6 +223,15 @@ func TestForget(t *testing.T) {
 		w.deaf, w.doneErr = 1000, kerr.NotCoordinator
 		w.mu.Unlock()
 		l.Order(5, 3, txn.Order{ID: "late", Partitions: []txn.Partition{p}})
+		synctest.Wait()
+		// Its loop may still be at work while it is told to end.
+		w.mu.Lock()
+		w.answers[p] = slices.Repeat([]int16{kerr.TransactionCoordinatorFenced.Code}, 1000)
+		w.mu.Unlock()
+		l.Forget(5, 7)
+		l.Order(5, 6, txn.Order{ID: "belated", Partitions: []txn.Partition{p}})
+		l.Forget(6, math.MaxInt32)
+		l.Order(6, 9, txn.Order{ID: "belated", Partitions: []txn.Partition{p}})
 		synctest.Wait()
 		if l.Len() != 0 {
 			t.Errorf("%d orders left", l.Len())

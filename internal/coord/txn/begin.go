@@ -64,19 +64,21 @@ func (s *Shard) Init(now time.Time, in Init) coord.Result {
 		// the one after.
 		n := s.fence(t, ms)
 		return coord.Result{
-			Records: []coord.Record{record(n)}, Effects: []coord.Effect{order(n)},
+			Records: []coord.Record{record(n)}, Effects: []coord.Effect{s.order(n)},
 			Reply: Initialised{Err: kerr.ConcurrentTransactions},
 			Notes: []coord.Note{{Text: "transaction aborted", Subject: t.ID, Reason: "its producer was initialised anew"}},
 		}
 	}
 	n := t.step(Empty, ms)
 	n.TimeoutMillis, n.Partitions, n.Started, n.Next = in.TimeoutMillis, nil, -1, NoProducer
-	switch x := in.Expected; {
-	case x != nil && x.Epoch == t.LastEpoch && (x.ID == t.Producer || x.ID == t.Prev) && x.Epoch != t.Epoch:
+	x := in.Expected
+	last := x != nil && x.Epoch == t.LastEpoch && (x.ID == t.Producer || x.ID == t.Prev) && x.Epoch != t.Epoch
+	switch {
+	case last && t.Epoch <= lastEpoch:
 		// The answer to the first try was lost. Nobody else came in between, for
 		// that would have cleared LastEpoch.
 		n.Prev = t.Prev
-	case x != nil && x.Epoch != t.Epoch:
+	case x != nil && x.Epoch != t.Epoch && !last:
 		return coord.Result{Err: kerr.ProducerFenced}
 	case exhausted(t.Epoch):
 		if in.NewProducer == NoProducer {
@@ -84,7 +86,7 @@ func (s *Shard) Init(now time.Time, in Init) coord.Result {
 		}
 		n.Producer, n.Epoch, n.LastEpoch = in.NewProducer, 0, NoEpoch
 		if x != nil {
-			n.LastEpoch = t.Epoch
+			n.LastEpoch = x.Epoch
 		}
 	default:
 		n.Epoch, n.LastEpoch = t.Epoch+1, NoEpoch

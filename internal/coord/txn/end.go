@@ -126,19 +126,19 @@ func (s *Shard) decide(n *Txn, reply Ended) coord.Result {
 	if len(n.Partitions) == 0 {
 		return coord.Result{Records: []coord.Record{record(n), record(n.completed(n.Updated))}, Reply: reply}
 	}
-	return coord.Result{Records: []coord.Record{record(n)}, Effects: []coord.Effect{order(n)}, Reply: reply}
+	return coord.Result{Records: []coord.Record{record(n)}, Effects: []coord.Effect{s.order(n)}, Reply: reply}
 }
 
 // Complete notes that the markers of o are written, and goes on with who waited
-// for it. An order that is not the one under way any more changes nothing. It
-// replies with true when that is committed.
+// for it. An order that is not the one under way any more, or that another
+// coordinator gave, changes nothing. It replies with true when that is committed.
 func (s *Shard) Complete(now time.Time, o Order) coord.Result {
 	e := s.ids[o.ID]
 	if e == nil || e.written == nil {
 		return coord.Result{Reply: true}
 	}
 	t := e.written
-	if !t.State.preparing() || t.Producer != o.Producer || t.Epoch != o.Epoch || o.Commit != (t.State == PrepareCommit) {
+	if !t.State.preparing() || e.decision != o.decision {
 		return coord.Result{Reply: true}
 	}
 	r := coord.Result{Records: []coord.Record{record(t.completed(now.UnixMilli()))}, Reply: true}

@@ -24,6 +24,7 @@ type rig struct {
 	committed int
 	hold      bool  // do not commit by itself
 	fail      error // of the next appends
+	room      int   // so many records of divisible ones are written before fail
 	waits     []rigWait
 	answers   map[coord.Ticket]any
 	ticket    coord.Ticket
@@ -68,6 +69,9 @@ func (r *rig) carry(t coord.Ticket, res coord.Result) {
 		r.answer(a.To, a.Reply)
 	}
 	if len(res.Records) > 0 && r.fail != nil {
+		if res.Divisible {
+			r.write(res.Records[:min(r.room, len(res.Records))])
+		}
 		if res.Reply != nil {
 			r.answer(t, r.fail)
 		}
@@ -76,15 +80,19 @@ func (r *rig) carry(t coord.Ticket, res coord.Result) {
 		}
 		return
 	}
-	for _, rec := range res.Records {
+	r.write(res.Records)
+	r.waits = append(r.waits, rigWait{len(r.log), t, res.Reply, res.Settled, res.Effects})
+	if !r.hold {
+		r.commit(len(r.log))
+	}
+}
+
+func (r *rig) write(records []coord.Record) {
+	for _, rec := range records {
 		r.log = append(r.log, rec)
 		if err := r.s.Replay(int64(len(r.log)-1), rec); err != nil {
 			r.t.Fatalf("replay of what was just written: %v", err)
 		}
-	}
-	r.waits = append(r.waits, rigWait{len(r.log), t, res.Reply, res.Settled, res.Effects})
-	if !r.hold {
-		r.commit(len(r.log))
 	}
 }
 

@@ -69,7 +69,13 @@ type Order struct {
 	Version    int16 // transaction version, for the marker's checks
 	Partitions []Partition
 	Decided    int64 // ms
+
+	decision *decision
 }
+
+// decision is what an order came from. Producer, epoch and outcome do not tell
+// one transaction of a client before version 2 from the next.
+type decision struct{ _ byte }
 
 // Shard is one partition's transactional ids. Its loop owns it.
 type Shard struct {
@@ -87,6 +93,7 @@ type entry struct {
 	written, committed *Txn
 	queued             int // changes of it that are not committed yet
 	parked             []parked
+	decision           *decision // the last one that was ordered
 	alarm              time.Time // the earliest of its alarms; zero: none
 }
 
@@ -203,20 +210,18 @@ func (s *Shard) Next() time.Time {
 // Tick aborts transactions that took too long, ends waits, or looks for
 // expired ids.
 func (s *Shard) Tick(now time.Time) coord.Result {
-	r := coord.Result{Divisible: true}
+	var r coord.Result
 	ticked := false
-	for len(r.Records) < atOnce {
-		e, ok := s.alarms.Due(now)
-		if !ok {
-			break
-		}
+	for e, ok := s.alarms.Due(now); ok; e, ok = s.alarms.Due(now) {
 		ticked = true
 		s.endWaits(&r, e, now)
 		if t := e.written; t != nil && t.expires() >= 0 && t.expires() < now.UnixMilli() {
 			s.timeOut(&r, t, now)
-			// The write may be refused: then it is tried again.
+			// The write may be refused: then it is tried again. Of several in one
+			// result some could be written and none of their markers ordered; so
+			// the next is for the next turn.
 			s.alarms.Set(e, now.Add(retryTimeOut))
-			continue
+			return r
 		}
 		s.watch(e)
 	}
@@ -237,11 +242,12 @@ const atOnce = 10_000
 func (s *Shard) timeOut(r *coord.Result, t *Txn, now time.Time) {
 	n := s.fence(t, now.UnixMilli())
 	r.Records = append(r.Records, record(n))
-	r.Effects = append(r.Effects, order(n))
+	r.Effects = append(r.Effects, s.order(n))
 	r.Notes = append(r.Notes, coord.Note{Text: "transaction aborted", Subject: t.ID, Reason: "it took longer than its time-out"})
 }
 
 func (s *Shard) expireIDs(r *coord.Result, now time.Time) {
+	r.Divisible = true
 	s.expire = now.Add(s.cfg.ExpirationCheck)
 	for _, id := range s.sorted() {
 		t := s.ids[id].written
@@ -249,7 +255,14 @@ func (s *Shard) expireIDs(r *coord.Result, now time.Time) {
 			continue
 		}
 		if len(r.Records) >= atOnce {
-			s.expire = now // go on after a turn of the loop
+			// Go on when these are written; a log that refuses them is not asked
+			// again at once.
+			r.Settled = func(now time.Time, _ bool, err error) coord.Result {
+				if err == nil {
+					s.expire = now
+				}
+				return coord.Result{}
+			}
 			return
 		}
 		r.Records = append(r.Records, coord.Record{Key: key(id)})
@@ -262,7 +275,7 @@ func (s *Shard) Loaded(now time.Time) coord.Result {
 	for _, id := range s.sorted() {
 		e := s.ids[id]
 		if t := e.written; t != nil && t.State.preparing() {
-			r.Effects = append(r.Effects, order(t))
+			r.Effects = append(r.Effects, s.order(t))
 		}
 	}
 	s.expire = now.Add(s.cfg.ExpirationCheck)
@@ -271,9 +284,12 @@ func (s *Shard) Loaded(now time.Time) coord.Result {
 
 func (s *Shard) sorted() []string { return slices.Sorted(maps.Keys(s.ids)) }
 
-func order(t *Txn) Order {
+// order has t's markers written, which is decided or about to be.
+func (s *Shard) order(t *Txn) Order {
+	e := s.ids[t.ID]
+	e.decision = &decision{}
 	return Order{
 		ID: t.ID, Producer: t.Producer, Epoch: t.Epoch, Commit: t.State == PrepareCommit,
-		Version: t.Version, Partitions: t.Partitions, Decided: t.Updated,
+		Version: t.Version, Partitions: t.Partitions, Decided: t.Updated, decision: e.decision,
 	}
 }

@@ -3,6 +3,7 @@
 package txn
 
 import (
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -247,6 +248,22 @@ func TestExhaustion(t *testing.T) {
 	if p := r.mustInit("a"); p.ID == top.ID || p.Epoch != 0 {
 		t.Fatal(p)
 	}
+	// The same when the client goes on with what it had: it is not given the
+	// epoch that nobody may use, and an answer that was lost is given again.
+	r = newRig(t)
+	p = at(r, lastEpoch)
+	r.want(r.add("a", p, 2, 0, part("t", 0)), nil)
+	r.pass(2 * time.Minute)
+	r.complete()
+	rotated = r.want(r.init("a", &p), nil).(coord.Producer)
+	if rotated.ID == p.ID || rotated.Epoch != 0 {
+		t.Fatal(rotated)
+	}
+	r.restart()
+	if again := r.want(r.init("a", &p), nil).(coord.Producer); again != rotated {
+		t.Fatal(again)
+	}
+	r.want(r.add("a", rotated, 2, 0, part("t", 0)), nil)
 }
 
 func TestTimeOut(t *testing.T) {
@@ -283,6 +300,28 @@ func TestTimeOut(t *testing.T) {
 	}
 }
 
+// Very many transactions time out at once, and the log takes only the first of
+// several batches: whatever it took gets its markers.
+func TestManyTimeOutsHalfWritten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ids := []string{"a", "b", "c"}
+	for _, id := range ids {
+		r.want(r.add(id, r.mustInit(id), 2, 0, part("t", 0)), nil)
+	}
+	r.fail, r.room = kerr.NotEnoughReplicas, 1
+	r.pass(2 * time.Minute)
+	r.fail = nil
+	r.commit(len(r.log))
+	r.pass(2 * time.Minute)
+	for len(r.orders) > 0 {
+		r.complete()
+	}
+	for _, id := range ids {
+		r.state(id, CompleteAbort)
+	}
+}
+
 func TestExpiry(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -301,6 +340,31 @@ func TestExpiry(t *testing.T) {
 	}
 	r.state("open", PrepareAbort) // its markers are not written yet
 	r.want(r.add("a", p, 2, 0, part("t", 0)), kerr.InvalidProducerIDMapping)
+}
+
+// More ids than go at once: the rest follows when the first are written, and not
+// at once, again and again, when the log takes none.
+func TestExpiryThatIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for i := range atOnce + 1 {
+		r.write([]coord.Record{record(&Txn{ID: fmt.Sprint(i), Producer: 5, Prev: 5, Next: NoProducer, Updated: 1, Started: -1})})
+	}
+	r.commit(len(r.log))
+	r.fail = kerr.NotEnoughReplicas
+	now := r.now.Add(r.cfg.ExpirationCheck)
+	r.now = now
+	r.carry(0, r.s.Tick(now))
+	if next := r.s.Next(); next.Sub(now) < time.Second {
+		t.Fatalf("tried again after %v", next.Sub(now))
+	}
+	r.fail = nil
+	r.pass(r.cfg.ExpirationCheck)
+	left := 0
+	r.s.Each(func(*Txn) { left++ })
+	if left != 0 {
+		t.Fatalf("%d are left", left)
+	}
 }
 
 // A new coordinator finishes what the one before decided, and what was not
@@ -336,6 +400,33 @@ func TestTakeOver(t *testing.T) {
 		t.Fatal("an old order was completed again")
 	}
 	r.want(r.end("b", q, 2, true), nil)
+}
+
+// An order completes the decision that it came from and no other: not the next
+// transaction's of a producer whose epoch stays, when the markers' loop tells
+// twice because the first answer took too long; and not the one of a new
+// coordinator, whose own markers are still on their way.
+func TestOrdersCompleteTheirOwn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := r.mustInit("a")
+	once := func() Order {
+		t.Helper()
+		r.want(r.add("a", p, 0, 0, part("t", 0)), nil)
+		r.want(r.end("a", p, 0, true), nil)
+		return r.orders[0]
+	}
+	first := once()
+	r.complete()
+	r.state("a", CompleteCommit)
+	second := once()
+	r.carry(0, r.s.Complete(r.now, first))
+	r.state("a", PrepareCommit) // no marker of the second is written yet
+	r.restart()
+	r.carry(0, r.s.Complete(r.now, second))
+	r.state("a", PrepareCommit)
+	r.complete()
+	r.state("a", CompleteCommit)
 }
 
 func TestWriteThatFails(t *testing.T) {

@@ -81,12 +81,23 @@ func (m Meta) First() int64 { return m.LastOffset - int64(m.OffsetDelta) }
 
 type entry struct {
 	txnFirst         int64 // -1: none
-	lastTimestamp    int64
+	lastTimestamp    int64 // of its records: an old one says nothing of its age
+	heard            int64 // ms; heardSince and heardBefore are no times
 	coordinatorEpoch int32
 	epoch            int16
 	n                int8 // batches[:n], oldest first
 	batches          [Retained]Meta
 }
+
+// An entry's heard is the time of the first Expire after its last batch.
+const (
+	heardSince  int64 = 0  // a batch came since the last Expire
+	heardBefore int64 = -1 // read from a snapshot, no batch since
+)
+
+// grace is how long at least a producer is remembered that a snapshot told of
+// (ms): its time is that of its records.
+const grace = 3_600_000
 
 func newEntry() entry {
 	return entry{txnFirst: -1, lastTimestamp: -1, coordinatorEpoch: -1, epoch: batch.NoEpoch}
@@ -312,6 +323,7 @@ func (u *Update) Empty() bool { return len(u.pending) == 0 }
 func (t *Table) Apply(u *Update, ended func(c Completed, stable int64)) {
 	for i := range u.pending {
 		p := &u.pending[i]
+		p.e.heard = heardSince
 		if e := t.entries[p.pid]; e != nil {
 			*e = p.e
 		} else {
@@ -326,16 +338,18 @@ func (t *Table) Apply(u *Update, ended func(c Completed, stable int64)) {
 		t.ongoing = insert(t.ongoing, s)
 	}
 	for _, c := range u.completed {
-		stable := c.Last + 1
-		for _, o := range t.ongoing {
-			if o.pid != c.ProducerID {
-				stable = o.first
-				break
-			}
-		}
 		if i, ok := find(t.ongoing, c.First); ok {
 			t.ongoing = slices.Delete(t.ongoing, i, i+1)
 			t.ended = insert(t.ended, txn{c.First, c.Last, c.ProducerID})
+		}
+		// An append of many batches may have begun others since, of the same
+		// producer too.
+		//
+		// Differs from Kafka: it leaves those of the same producer out, and so a
+		// reader of a follower may not be told of the next one's abort.
+		stable := c.Last + 1
+		if len(t.ongoing) > 0 {
+			stable = t.ongoing[0].first
 		}
 		if ended != nil {
 			ended(c, stable)
@@ -394,9 +408,19 @@ func (t *Table) FirstOpen() int64 {
 
 // Expire forgets producers that wrote nothing for age (in ms) and have no
 // transaction open.
+//
+// Differs from Kafka: it goes by the records' timestamps, and so forgets a
+// producer of old records (a backfill, a mirror) while it is about to try its
+// last batch again, and never one of records from the future.
 func (t *Table) Expire(now, age int64) {
 	for pid, e := range t.entries {
-		if e.txnFirst < 0 && now-e.lastTimestamp >= age {
+		switch e.heard {
+		case heardSince:
+			e.heard = now
+		case heardBefore:
+			e.heard = min(now, max(e.lastTimestamp, now-age+grace))
+		}
+		if e.txnFirst < 0 && now-e.heard >= age {
 			delete(t.entries, pid)
 		}
 	}

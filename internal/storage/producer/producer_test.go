@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"gregor/internal/batch"
@@ -286,4 +287,35 @@ func FuzzSnapshot(f *testing.F) {
 		}
 		_, _ = ParseMarker(append(make(batch.View, batch.HeaderSize), b...))
 	})
+}
+
+// TestStableAfterAbort: an aborted transaction's last stable offset ends a
+// reader's search for others, so it lies above no open transaction's first
+// record, of the same producer neither. A follower takes many batches at once.
+func TestStableAfterAbort(t *testing.T) {
+	t.Parallel()
+	end := func(offset int64, epoch int16) batch.View { return marker(t, 1, epoch, 4, offset) }
+	vs := []batch.View{
+		data(t, 1, 0, 0, 1, 0, true), end(1, 1),
+		data(t, 1, 1, 0, 2, 2, true), data(t, 2, 0, 0, 1, 4, true),
+	}
+	one, many := NewTable(), NewTable()
+	var want, got []int64
+	for _, v := range vs {
+		u := one.Prepare(Rules{Origin: Replication})
+		if err := u.Add(v); err != nil {
+			t.Fatal(err)
+		}
+		one.Apply(u, func(_ Completed, stable int64) { want = append(want, stable) })
+	}
+	u := many.Prepare(Rules{Origin: Replication})
+	for _, v := range vs {
+		if err := u.Add(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	many.Apply(u, func(_ Completed, stable int64) { got = append(got, stable) })
+	if !slices.Equal(got, want) {
+		t.Fatalf("last stable offsets at the end of each transaction are %d, batch by batch %d", got, want)
+	}
 }
