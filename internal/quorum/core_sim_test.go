@@ -551,6 +551,9 @@ func (s *sim) elect() *simNode {
 			return n
 		}
 		n = s.nodes[i%len(s.nodes)] // one whose log is behind cannot win
+		for _, o := range s.nodes {
+			o.c.rn.Tick() // who holds for a leader that is none any more lets go of it
+		}
 		n.stand()
 		n.work()
 		s.settle()

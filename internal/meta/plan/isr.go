@@ -65,7 +65,7 @@ func AlterPartition(img *meta.Image, broker int32, epoch int64, asked []ISRPropo
 			r.Err = kerr.InvalidRequest
 		default:
 			seen[place{a.Topic, a.Partition}] = true
-			if r.Err = checkProposal(img, t.Partition(a.Partition), broker, a); r.Err != nil {
+			if r.Err = s.checkProposal(t.Partition(a.Partition), broker, a); r.Err != nil {
 				break
 			}
 			p := t.Partition(a.Partition)
@@ -101,7 +101,10 @@ func proposed(p *meta.Partition, a *ISRProposal) meta.Partition {
 
 // checkProposal refuses what was decided on another state than p, and ISRs
 // that cannot be. Epochs above ours tell that this controller is behind.
-func checkProposal(img *meta.Image, p *meta.Partition, broker int32, a *ISRProposal) *kerr.Error {
+//
+// Differs from Kafka: a reassignment may come down to who joins here, so that
+// one has to have been heard of lately.
+func (s *scene) checkProposal(p *meta.Partition, broker int32, a *ISRProposal) *kerr.Error {
 	switch {
 	case p == nil:
 		return kerr.UnknownTopicOrPartition
@@ -127,8 +130,11 @@ func checkProposal(img *meta.Image, p *meta.Partition, broker int32, a *ISRPropo
 		return kerr.InvalidRequest
 	}
 	for _, m := range a.ISR {
-		b := img.Broker(m.Broker)
+		b := s.img.Broker(m.Broker)
 		if b == nil || !b.Active() || m.Epoch != -1 && m.Epoch != b.Epoch || !dirOnline(b, p.Dir(m.Broker)) {
+			return kerr.IneligibleReplica
+		}
+		if moving(p) && !p.InSync(m.Broker) && !s.heard(m.Broker) {
 			return kerr.IneligibleReplica
 		}
 	}

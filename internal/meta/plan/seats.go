@@ -49,8 +49,6 @@ type scene struct {
 	lost func(topic meta.UUID, partition, broker int32) Loss
 	// departs: brokers die or come anew, which they may do with others.
 	departs bool
-	// deferred counts the partitions that R4 left as they are.
-	deferred int
 }
 
 // Loss is what a replica lost.
@@ -144,16 +142,30 @@ const (
 	unclean                   // as online, then anyone alive
 )
 
+// finish completes target's reassignment if its ISR allows. R4 leaves brokers in
+// the ISR that are out of service or were not heard of lately, and it must not
+// come down to such ones: those leave the ISR instead, and the reassignment is
+// complete when they have joined again.
+func (s *scene) finish(target *meta.Partition) {
+	stays := func(r int32) bool { return !slices.Contains(target.Removing, r) }
+	if slices.ContainsFunc(target.ISR, func(r int32) bool { return stays(r) && s.mayLead(target, r) && s.heard(r) }) {
+		FinishReassignment(target)
+		return
+	}
+	if done := *target; !FinishReassignment(&done) || slices.ContainsFunc(target.ISR, func(r int32) bool { return stays(r) && !s.mayLead(target, r) }) {
+		return
+	}
+	if rest := without(target.ISR, stays); slices.ContainsFunc(rest, func(r int32) bool { return s.mayLead(target, r) }) {
+		target.ISR = rest
+	}
+}
+
 // settle gives a partition the ISR, ELR and leader that the rules say. Target
 // is the partition as somebody wants it: the old one, or one with another ISR
 // (a leader's proposal), assignment or directories; a reassignment that it
 // completes is finished. It returns false when nothing differs from old.
 func (s *scene) settle(t *meta.Topic, index int32, old *meta.Partition, target meta.Partition, kind election) (meta.Partition, bool) {
-	// R4 leaves brokers that are out of service in the ISR: it must not come
-	// down to such ones.
-	if slices.ContainsFunc(target.ISR, func(r int32) bool { return !slices.Contains(target.Removing, r) && s.mayLead(&target, r) }) {
-		FinishReassignment(&target)
-	}
+	s.finish(&target)
 	next := target
 	lost := func(r int32) Loss {
 		if s.lost == nil {
@@ -201,17 +213,14 @@ func (s *scene) lead(t *meta.Topic, old *meta.Partition, seated, rest []int32) (
 		if s.heard(old.Leader) && !alone || len(rest) == len(seated) {
 			return rest, old.Leader
 		}
-		s.deferred++
 		return seated, old.Leader
 	}
 	if alone {
-		s.deferred++
 		return seated, meta.NoLeader
 	}
 	others := slices.ContainsFunc(rest, s.heard)
 	if b := s.broker(old.Leader); !others && len(rest) > 0 && b != nil && b.Stopping && !b.Fenced && !s.out[b.ID] && s.heard(b.ID) {
-		s.deferred++ // it leads on until there is somebody to take over
-		return seated, old.Leader
+		return seated, old.Leader // it leads on until there is somebody to take over
 	}
 	for _, r := range old.Replicas {
 		if slices.Contains(rest, r) && s.heard(r) {
@@ -224,7 +233,6 @@ func (s *scene) lead(t *meta.Topic, old *meta.Partition, seated, rest []int32) (
 		}
 	}
 	if len(rest) > 0 {
-		s.deferred++
 		return seated, meta.NoLeader
 	}
 	return nil, meta.NoLeader

@@ -198,34 +198,61 @@ func (m *Meeting) judge(heard map[string]Greeting) (Outcome, error) {
 	}
 	for _, addr := range slices.Sorted(maps.Keys(heard)) {
 		if g := heard[addr]; g.Founded {
-			return m.adopt(addr, g)
+			return m.adopt(addr, g, heard)
 		}
 	}
 	return m.found(cluster, heard), nil
 }
 
-// adopt takes over a founding.
-func (m *Meeting) adopt(addr string, g Greeting) (Outcome, error) {
+// adopt takes over a founding; no voters: the founder has to be heard first.
+func (m *Meeting) adopt(addr string, g Greeting, heard map[string]Greeting) (Outcome, error) {
 	names := func(vs []quorum.Voter) bool {
 		return slices.ContainsFunc(vs, func(v quorum.Voter) bool { return v.ID == m.cfg.Node && v.Directory == m.cfg.Directory })
 	}
-	if (names(g.Voters) || names(g.Members)) && !m.cfg.Fresh && !m.sawFounderEmpty(g.Voters) {
-		return Outcome{}, fmt.Errorf("node %d at %s knows this directory (id %s) as a voter, but its metadata log is gone; a voter that forgot its votes must not come back under its name: remove meta.properties from the metadata log directory, so that it gets a new id, then add this controller anew (kafka-metadata-quorum add-controller)",
-			g.Node, addr, meta.FormatUUID(m.cfg.Directory))
+	if (names(g.Voters) || names(g.Members)) && !m.cfg.Fresh {
+		switch m.sinceStart(g.Voters, heard) {
+		case unheard:
+			return Outcome{}, nil
+		case before:
+			return Outcome{}, fmt.Errorf("node %d at %s knows this directory (id %s) as a voter, but its metadata log is gone; a voter that forgot its votes must not come back under its name: remove meta.properties from the metadata log directory, so that it gets a new id, then add this controller anew (kafka-metadata-quorum add-controller)",
+				g.Node, addr, meta.FormatUUID(m.cfg.Directory))
+		}
 	}
 	return Outcome{Cluster: g.Cluster, Voters: g.Voters}, nil
 }
 
-// sawFounderEmpty tells whether the founding came after this node's start.
-func (m *Meeting) sawFounderEmpty(voters []quorum.Voter) bool {
+// When a founding was, seen from this node's start.
+type when int
+
+const (
+	before  when = iota
+	unheard      // it cannot be told without the founder
+	since
+)
+
+// sinceStart tells when voters founded: since this node's start if the founder
+// was empty then and says now that it has. Others may tell of an earlier time,
+// in which the founder had a log that it has lost as well.
+func (m *Meeting) sinceStart(voters []quorum.Voter, heard map[string]Greeting) when {
 	if len(voters) == 0 {
-		return false
+		return before
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	first := voters[0] // they are sorted
+	m.mu.Lock()
 	dir, ok := m.sawEmpty[first.ID]
-	return ok && dir == first.Directory
+	m.mu.Unlock()
+	if !ok || dir != first.Directory {
+		return before
+	}
+	for _, g := range heard {
+		if g.Node == first.ID && g.Directory == first.Directory {
+			if g.Founded {
+				return since
+			}
+			return before
+		}
+	}
+	return unheard
 }
 
 // found founds the cluster if that is this node's part and all are there.
