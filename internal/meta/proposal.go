@@ -7,7 +7,10 @@ import "errors"
 // Proposal is a change on its way into the log, between whoever decides
 // (meta/controller) and whoever agrees (quorum).
 type Proposal struct {
-	Base    int64 // the version of the Image that it was decided on
+	Base int64 // the version of the Image that it was decided on
+	// Term is the leadership in which it was decided. It counts in no other: of
+	// what led to Base then nothing may have come, and something else may have.
+	Term    uint64
 	Time    int64 // ms since 1970
 	Records []Record
 	// Done is called once: nil when the records were folded in, or (perhaps

@@ -4,6 +4,7 @@ package quorum
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -119,10 +120,14 @@ func (c *core) alone() bool {
 
 // propose hands a group to Raft at once: one append, one sync.
 func (c *core) propose(group []*meta.Proposal) {
-	if !c.leading {
-		for _, p := range group {
+	group = slices.DeleteFunc(slices.Clone(group), func(p *meta.Proposal) bool {
+		late := !c.leading || p.Term != c.term
+		if late {
 			p.Done(meta.ErrNotLeader)
 		}
+		return late
+	})
+	if len(group) == 0 {
 		return
 	}
 	m := &pb.Message{Type: pb.MsgProp.Enum(), From: new(c.id)}
@@ -179,6 +184,9 @@ func (c *core) persist(rd raft.Ready) error {
 			commit := min(hs.GetCommit(), c.st.lastIndex())
 			if n := len(rd.Entries); n > 0 {
 				commit = min(commit, rd.Entries[0].GetIndex()-1)
+			}
+			if !raft.IsEmptySnap(rd.Snapshot) {
+				commit = 0 // it speaks of the snapshot: what is in the log until then need not be agreed upon
 			}
 			if err := c.st.state.save(hs.GetTerm(), hs.GetVote(), max(commit, h.commit)); err != nil {
 				return err

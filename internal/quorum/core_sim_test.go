@@ -364,7 +364,7 @@ func (s *sim) propose(n *simNode) {
 	for i := range 1 + s.rng.IntN(4) {
 		s.names++
 		name := "f" + strconv.Itoa(s.names)
-		group = append(group, &meta.Proposal{Base: base + int64(i), Records: []meta.Record{meta.FeatureRecord{Name: name, Level: 1}}, Done: func(err error) {
+		group = append(group, &meta.Proposal{Base: base + int64(i), Term: n.c.term, Records: []meta.Record{meta.FeatureRecord{Name: name, Level: 1}}, Done: func(err error) {
 			switch {
 			case err == nil:
 				s.acked[name] = true
@@ -510,7 +510,7 @@ func (s *sim) finish() {
 		if !n.c.leading { // or it was taken out of the quorum
 			n = s.elect()
 		}
-		n.c.propose([]*meta.Proposal{{Base: n.c.image.Version(), Records: []meta.Record{meta.FeatureRecord{Name: "last", Level: 1}}, Done: func(err error) { ok = ok || err == nil }}})
+		n.c.propose([]*meta.Proposal{{Base: n.c.image.Version(), Term: n.c.term, Records: []meta.Record{meta.FeatureRecord{Name: "last", Level: 1}}, Done: func(err error) { ok = ok || err == nil }}})
 		n.work()
 		for range 3 {
 			for _, o := range s.nodes {

@@ -418,7 +418,7 @@ func (f *fetcher) apply(x *followed, part *FetchedPartition, now time.Time) {
 			f.truncated(x)
 		}
 	default:
-		if err = p.grow(x.epoch, part.Records, part.HighWatermark, part.Start, &f.views); err == nil && len(part.Records) > 0 {
+		if err = f.grow(x, part); err == nil && len(part.Records) > 0 {
 			if ev.Fetched != nil {
 				ev.Fetched(p.topic, len(part.Records))
 			}
@@ -445,6 +445,20 @@ func (f *fetcher) apply(x *followed, part *FetchedPartition, now time.Time) {
 	default: // the disk: full, or failed
 		f.later(x, now)
 	}
+}
+
+// grow appends what came, and where the log is to begin with it lets it begin
+// there first.
+func (f *fetcher) grow(x *followed, part *FetchedPartition) error {
+	err := x.p.grow(x.epoch, part.Records, part.HighWatermark, part.Start, &f.views)
+	var within beginsWithin
+	if !errors.As(err, &within) {
+		return err
+	}
+	if err = x.p.beginAt(x.epoch, within.base); err != nil {
+		return err
+	}
+	return x.p.grow(x.epoch, part.Records, part.HighWatermark, part.Start, &f.views)
 }
 
 func (f *fetcher) truncated(x *followed) {

@@ -26,6 +26,14 @@ var errNotFollowing = errors.New("replica: does not follow in that epoch")
 // errBadBatch: what the leader sent cannot be appended.
 var errBadBatch = errors.New("replica: fetched batch is damaged")
 
+// beginsWithin: the leader's log begins within a batch, and so does this one,
+// which is empty. It goes on where the batch begins.
+type beginsWithin struct{ base int64 }
+
+func (e beginsWithin) Error() string {
+	return fmt.Sprintf("replica: the first batch begins at %d already", e.base)
+}
+
 // standing is where a follower is, for its next fetch.
 type standing struct {
 	end       int64
@@ -179,6 +187,9 @@ func (p *Partition) appendFetched(log *storage.Log, epoch int32, records []byte,
 		if v.NextOffset() <= end {
 			continue // before what was asked for
 		}
+		if len(vs) == 0 && v.BaseOffset() < end && log.Start() == end {
+			return beginsWithin{v.BaseOffset()}
+		}
 		if v.BaseOffset() < end || v.LeaderEpoch() > epoch {
 			return fmt.Errorf("%w: offsets %d to %d of epoch %d, at log end %d in epoch %d", errBadBatch, v.BaseOffset(), v.LastOffset(), v.LeaderEpoch(), end, epoch)
 		}
@@ -244,6 +255,18 @@ func (p *Partition) restart(epoch int32) error {
 		start := log.Start()
 		f.Restarted(start)
 		return func() error { return log.TruncateFully(start) }, nil
+	})
+}
+
+// beginAt lets an empty log go on at an offset below its own, where the batch
+// begins that the leader's log starts within. Its start follows with the batch.
+func (p *Partition) beginAt(epoch int32, base int64) error {
+	return p.reshape(epoch, func(f *partition.Follower, log *storage.Log) (func() error, error) {
+		if log.Start() != log.End() || base >= log.End() {
+			return nil, nil
+		}
+		f.Restarted(base)
+		return func() error { return log.TruncateFully(base) }, nil
 	})
 }
 
@@ -347,12 +370,16 @@ type FollowerPosition struct {
 	Start       int64 // of its log, -1: not told
 }
 
-// heardOf takes the position of a follower that reads from at on.
-func (p *Partition) heardOf(f FollowerPosition, at int64) error {
+// heardOf takes the position of a follower that reads from at on. What it told
+// for another leader epoch than epoch is of another log.
+func (p *Partition) heardOf(f FollowerPosition, at int64, epoch int32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.leader == nil {
 		return p.role.Load().refusal
+	}
+	if now := p.leader.State().LeaderEpoch; epoch != NoEpoch && epoch != now {
+		return &Error{kerr.NotLeaderForPartition, fmt.Errorf("leader epoch %d has begun since a fetch in epoch %d came", now, epoch)}
 	}
 	who := partition.Replica(f.Replica)
 	if !p.leader.IsReplica(who) {

@@ -185,6 +185,36 @@ func TestFollowerBeginsWhereTheLeaderDoes(t *testing.T) {
 	c.eventually("the follower's start", func() bool { return c.member(2).table.Named("t", 0).LogStart() == 50 })
 }
 
+// A leader's log may begin within a batch: records were deleted up to there. Who
+// begins to follow takes that batch whole, and begins there too.
+func TestFollowerBeginsWithinABatch(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2)
+	defer c.close()
+	c.topic(1, "t", 1, nil)
+	lead := c.member(1)
+	if _, err := c.produce(lead, "t", records(t, 0, 10)); err != nil {
+		t.Fatal(err)
+	}
+	c.same("t", 10)
+	c.link(2, 1, false)
+	c.elect(1, 1, 1)
+	for i := range 5 {
+		if _, err := c.produce(lead, "t", records(t, 10+10*i, 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := lead.table.Named("t", 0).DeleteRecords(35); err != nil {
+		t.Fatal(err)
+	}
+	c.link(2, 1, true)
+	c.eventually("the follower's start", func() bool {
+		p := c.member(2).table.Named("t", 0)
+		return p.LogStart() == 35 && p.LogEnd() == 60
+	})
+	c.same("t", 60)
+}
+
 // A node that was away catches up, in segments smaller than a fetch, and is in
 // sync again.
 func TestReturningNodeCatchesUp(t *testing.T) {

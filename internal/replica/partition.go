@@ -409,13 +409,14 @@ func (p *Partition) wrote(end, flushed int64, n int, now time.Time) {
 	}
 }
 
-// flushed is called by the directory's committer: everything below end is
-// durable.
-func (p *Partition) flushed(end int64) {
+// flushed is called by the directory's committer: it has made more durable.
+func (p *Partition) flushed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.leader != nil:
+		// What is flushed now: the log may have been cut since the commit.
+		end := p.log.Load().Flushed()
 		p.settle(p.leader.Wrote(end, end, p.now()))
 	case p.follower != nil:
 		p.flushedFollower()

@@ -62,7 +62,7 @@ func (p *Partition) read(r ReadRequest) (Read, error) {
 		return res, &Error{kerr.OffsetOutOfRange, storage.ErrOffsetOutOfRange{Offset: r.From, Start: res.LogStart, End: res.LogEnd}}
 	}
 	if r.Follower != nil {
-		if err := p.heardOf(*r.Follower, r.From); err != nil {
+		if err := p.heardOf(*r.Follower, r.From, r.CurrentLeaderEpoch); err != nil {
 			return res, err
 		}
 		res.HighWatermark = p.hw.Load() // which this may have moved

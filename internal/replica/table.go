@@ -130,7 +130,7 @@ func (t *Table) Events() storage.Events {
 	e := t.config.Events
 	e.Flushed = func(l *storage.Log, end int64) {
 		if p := t.ofLog(l); p != nil && p.log.Load() == l {
-			p.flushed(end)
+			p.flushed()
 		}
 		if t.config.Events.Flushed != nil {
 			t.config.Events.Flushed(l, end)

@@ -190,7 +190,7 @@ func (l *Log) takeDirty() (commitJob, bool) {
 }
 
 // noteFlushed raises the flushed end, and the durable point in memory, unless
-// the log was truncated meanwhile.
+// the log was truncated or removed meanwhile.
 func (l *Log) noteFlushed(j *commitJob, amongFew bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,7 +199,7 @@ func (l *Log) noteFlushed(j *commitJob, amongFew bool) bool {
 	} else {
 		l.small = 0
 	}
-	if l.cuts != j.cuts || j.end <= l.flushed.Load() {
+	if l.removed || l.cuts != j.cuts || j.end <= l.flushed.Load() {
 		return false
 	}
 	l.flushed.Store(j.end)

@@ -567,9 +567,8 @@ func (d *Dir) Delete(n Name) error {
 	to := filepath.Join(d.path, deletedDirName(n))
 	switch {
 	case l != nil:
-		l.closed.Store(true)
+		l.remove()
 		delay = l.cfg.Load().FileDeleteDelay
-		d.points.drop(l.key())
 	case !exists:
 		return fmt.Errorf("delete %s: %w", n, ErrNotFound)
 	}
@@ -578,6 +577,16 @@ func (d *Dir) Delete(n Name) error {
 	}
 	d.keeper.removeLater(to, time.Now().Add(max(delay, 0)))
 	return nil
+}
+
+// remove closes a log that is about to go, and takes its durable point back: no
+// commit or seal under way makes it anew.
+func (l *Log) remove() {
+	l.mu.Lock()
+	l.closed.Store(true)
+	l.removed = true
+	l.mu.Unlock()
+	l.dir.points.drop(l.key())
 }
 
 // deletedDirName is topic-partition.<32 hex digits>-delete, the topic cut so

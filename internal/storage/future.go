@@ -134,8 +134,7 @@ func (d *Dir) DropFuture(n Name) error {
 	}
 	to := filepath.Join(d.path, deletedDirName(n))
 	if f.log != nil {
-		f.log.closed.Store(true)
-		d.points.drop(f.log.key())
+		f.log.remove()
 	}
 	if err := d.renameLog(f.log, f.path, to); err != nil {
 		return err

@@ -234,7 +234,7 @@ func (d *Dir) seal(j sealJob) error {
 		defer j.seg.Release()
 	}
 	rose := false
-	if l.cuts == j.cuts {
+	if l.cuts == j.cuts && !l.removed {
 		l.sealedUpTo = max(l.sealedUpTo, j.base)
 		// Segments are sealed in order, so all below is durable, whether or
 		// not the log is.

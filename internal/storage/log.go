@@ -65,6 +65,7 @@ type Log struct {
 	dirtyDir bool
 	cuts     uint64
 	cutTo    int64 // the lowest of them since the log was opened
+	removed  bool  // deleted, or a move given up: it has no durable point any more
 	// truncating holds commits off between the lowering of the marks and the
 	// truncation itself, which marks the log dirty in the end.
 	truncating bool

@@ -28,7 +28,9 @@ func (l *Log) recover() error {
 			l.dir.cfg.Events.rebuilt(filepath.Join(l.dir.path, startOffsetName),
 				fmt.Sprintf("log %s starts at %d, not %d", l.name, pt.start, start))
 		}
-		start, hw = pt.start, max(pt.hw, min(hw, pt.durable))
+		// The checkpoint may have a watermark from before a cut, which the point
+		// has not; what the point lacks is heard of from the others.
+		start, hw = pt.start, pt.hw
 		recoveryPoint = min(recoveryPoint, pt.durable)
 	}
 	durable := max(pt.durable, recoveryPoint)

@@ -31,6 +31,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +75,8 @@ var (
 	ErrClosed = errors.New("controller: closed")
 )
 
-// maxUnderWay bounds the proposals not answered yet, maxGroup those decided
+// maxUnderWay bounds the proposals not answered yet, and the asks that were
+// decided and wait for what they looked at to be committed; maxGroup those decided
 // between two looks at the mailbox, maxAttempts how often one decision is made
 // anew.
 const (
@@ -102,6 +104,7 @@ type Controller struct {
 	members   *Members // nil: nobody keeps brokers
 	known     bool     // leadership was told at least once
 	leading   bool
+	term      uint64 // of the leadership, while leading
 	committed *meta.Image
 	pending   *meta.Image
 	underWay  int
@@ -177,9 +180,21 @@ func (c *Controller) Submit(ctx context.Context, name string, d Decision) (versi
 	case r := <-a.answer:
 		return r.version, r.err
 	case <-ctx.Done():
+		c.withdraw(a)
 		return 0, ctx.Err()
 	case <-c.stalled():
+		c.withdraw(a)
 		return 0, ErrUnknown
+	}
+}
+
+// withdraw takes back what nobody waits for any more and was not decided yet:
+// while the loop is held up, those who ask again and again would make a crowd.
+func (c *Controller) withdraw(a *ask) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.asked, a); i >= 0 {
+		c.asked = slices.Delete(c.asked, i, i+1)
 	}
 }
 
@@ -195,9 +210,9 @@ func (c *Controller) stalled() <-chan struct{} {
 }
 
 // Leading, Committed and Following are called by the Log, in order.
-func (c *Controller) Leading(_ uint64, img *meta.Image) {
+func (c *Controller) Leading(term uint64, img *meta.Image) {
 	c.post(func() {
-		c.known, c.leading, c.committed = true, true, img
+		c.known, c.leading, c.term, c.committed = true, true, term, img
 		if c.members != nil {
 			c.members.lead(img)
 		}
@@ -266,7 +281,7 @@ func (c *Controller) takeEvents() (events []func(), closed bool) {
 
 // takeAsks gives the next group, none while too much is under way.
 func (c *Controller) takeAsks() []*ask {
-	if !c.known || c.broken || c.underWay >= maxUnderWay {
+	if !c.known || c.broken || c.underWay >= maxUnderWay || len(c.waiting) >= maxUnderWay {
 		return nil
 	}
 	c.mu.Lock()
@@ -361,7 +376,7 @@ func (c *Controller) decide(a *ask) (group []*meta.Proposal) {
 
 func (c *Controller) proposal(a *ask, records []meta.Record) *meta.Proposal {
 	return &meta.Proposal{
-		Base: c.pending.Version(), Time: c.cfg.Now().UnixMilli(), Records: records,
+		Base: c.pending.Version(), Term: c.term, Time: c.cfg.Now().UnixMilli(), Records: records,
 		Done: func(err error) { c.post(func() { c.answered(a, err) }) },
 	}
 }

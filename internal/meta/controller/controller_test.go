@@ -357,3 +357,39 @@ func TestLevels(t *testing.T) {
 		c.Close()
 	})
 }
+
+// TestStalledLogHoldsNoCrowd: while the log's disk hangs, those who ask and give
+// up leave nothing behind that grows.
+func TestStalledLogHoldsNoCrowd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, l := start(1)
+		l.lead()
+		synctest.Wait()
+		l.commit()
+		under := submit(c, set("a")) // under way as long as the disk hangs
+		synctest.Wait()
+		close(l.stall)
+		for range 5 * maxUnderWay {
+			// As a heartbeat: it changes nothing, and is sent again and again.
+			_, err := c.Submit(t.Context(), "beat", func(*meta.Image) ([]meta.Record, error) { return nil, nil })
+			if !errors.Is(err, ErrUnknown) {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		c.mu.Lock()
+		held := len(c.asked) + len(c.waiting)
+		c.mu.Unlock()
+		if held > maxUnderWay+maxGroup {
+			t.Errorf("%d requests are held that nobody waits for", held)
+		}
+		<-under
+		l.commit()
+		synctest.Wait()
+		if held := len(c.waiting); held != 0 {
+			t.Errorf("%d are held when the disk is back", held)
+		}
+		c.Close()
+	})
+}

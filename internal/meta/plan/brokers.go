@@ -79,12 +79,12 @@ func RegisterBroker(img *meta.Image, r Registration, env Env) ([]meta.Record, in
 	}
 	// Larger than every epoch given before: each registration is a version.
 	b.Epoch = img.Version() + 1
-	if img.BrokerCount() > 1 || old == nil {
-		s := &scene{img: img, env: &env, out: map[int32]bool{r.ID: true}, lost: r.lost(img, old), departs: true}
-		records = append(records, s.settleOn([]int32{r.ID}, func(*meta.Partition) bool { return true })...)
-	}
+	s := &scene{img: img, env: &env, out: map[int32]bool{r.ID: true}, lost: r.lost(img, old), departs: true}
+	alone := img.BrokerCount() == 1 && old != nil
 	// A broker alone goes on leading what it led: nobody else could have. What
-	// lost its tail asks for a new leader epoch (RaiseLeaderEpochs).
+	// lost its tail asks for a new leader epoch (RaiseLeaderEpochs). Where there
+	// are other replicas they may come back, with more than it has.
+	records = append(records, s.settleOn([]int32{r.ID}, func(p *meta.Partition) bool { return !alone || len(p.Replicas) > 1 })...)
 	return append(records, meta.BrokerRecord{Broker: b}), b.Epoch, nil
 }
 

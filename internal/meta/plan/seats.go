@@ -110,7 +110,7 @@ func dirOnline(b *meta.Broker, d meta.UUID) bool {
 // replicas.
 func (s *scene) minISR(t *meta.Topic, p *meta.Partition) int {
 	n := 1
-	if v, ok := s.setting(t, "min.insync.replicas"); ok {
+	if v, ok := s.setting(t, setMinISR); ok {
 		if parsed, err := strconv.Atoi(v); err == nil {
 			n = parsed
 		}

@@ -30,7 +30,7 @@ func IncrementalAlterConfigs(img *meta.Image, req *kmsg.IncrementalAlterConfigsR
 	if req.ValidateOnly {
 		records = nil
 	}
-	return records, resp
+	return append(records, unseated(img, records, env)...), resp
 }
 
 // alterEach has each resource altered that a request names once, as far as the
@@ -130,7 +130,7 @@ func AlterConfigs(img *meta.Image, req *kmsg.AlterConfigsRequest, env Env) ([]me
 	if req.ValidateOnly {
 		records = nil
 	}
-	return records, resp
+	return append(records, unseated(img, records, env)...), resp
 }
 
 func alterAll(img *meta.Image, r *kmsg.AlterConfigsRequestResource, schema Schema) ([]meta.Record, error) {

@@ -83,6 +83,7 @@ type Observer struct {
 	addr     string
 	atLeader bool // addr is where the leader was said to be
 	verified bool
+	missed   bool          // a snapshot could not be had, just now
 	leader   *quorum.Voter // as last told
 	turn     int           // in Sources
 	failures int
@@ -204,7 +205,7 @@ func (o *Observer) choose() error {
 		return nil
 	}
 	o.leave()
-	o.addr, o.verified = addr, false
+	o.addr, o.verified, o.missed = addr, false, false
 	o.peer = peer.New(o.cfg.Peer, func() (string, error) { return addr, nil })
 	return nil
 }
@@ -232,6 +233,9 @@ func (o *Observer) pull() error {
 		if a.Code == quorum.PullNothing && a.Index < p.Index && a.Leader == nil {
 			return fmt.Errorf("%s is behind this node and knows of no leader", o.addr)
 		}
+		if a.Code == quorum.PullNothing && a.Index > p.Index {
+			return fmt.Errorf("%s has neither the entries after index %d any more nor its snapshot", o.addr, p.Index)
+		}
 		if err := o.cfg.Log.Feed(a); err != nil {
 			return fmt.Errorf("%s: %w", o.addr, err)
 		}
@@ -252,11 +256,15 @@ func (o *Observer) pullSnapshot(of quorum.PullAnswer) error {
 		}
 		if a.Code != quorum.PullPiece || a.Size != of.Size || len(a.Bytes) == 0 {
 			release()
-			return nil // another has taken its place; the next pull will say which
+			if o.missed = !o.missed; o.missed {
+				return nil // another has taken its place; the next pull will say which
+			}
+			return fmt.Errorf("%s does not give its snapshot of index %d", o.addr, of.Index)
 		}
 		data = append(data, a.Bytes...)
 		release()
 	}
+	o.missed = false
 	return o.cfg.Log.FeedSnapshot(of, data)
 }
 

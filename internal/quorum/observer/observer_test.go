@@ -14,6 +14,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -337,4 +338,33 @@ func TestOthersAreAskedAtOnce(t *testing.T) {
 			t.Errorf("nobody serves, and %d were asked in a minute", got)
 		}
 	})
+}
+
+// A source that has more but cannot give it (its snapshot does not read) is left
+// for another, and is not asked again and again without a pause.
+func TestSourceWithoutItsSnapshot(t *testing.T) {
+	t.Parallel()
+	for _, pieces := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := start("a", "b")
+			defer r.close()
+			var asked atomic.Int64
+			r.set("a", func(q quorum.PullRequest) *quorum.PullAnswer {
+				time.Sleep(time.Millisecond)
+				asked.Add(1)
+				if pieces && !q.Snapshot {
+					return &quorum.PullAnswer{Code: quorum.PullBehind, Index: 7, Size: 10}
+				}
+				return &quorum.PullAnswer{Code: quorum.PullNothing, Index: 7}
+			})
+			r.set("b", entries("from b", -1))
+			time.Sleep(5 * time.Second)
+			if fed, _ := r.log.got(); !slices.Contains(fed, "from b") {
+				t.Errorf("pieces %v: it never turned to another source", pieces)
+			}
+			if n := asked.Load(); n > 100 {
+				t.Errorf("pieces %v: it asked %d times in 5 s", pieces, n)
+			}
+		})
+	}
 }
