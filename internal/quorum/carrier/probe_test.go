@@ -78,10 +78,18 @@ func TestProbe(t *testing.T) {
 				defer k.Close()
 				k.Send([]*pb.Message{app(1, 1)})
 				time.Sleep(time.Second)
-				if n := dials; n != 0 {
+				count := func() int {
+					mu.Lock()
+					defer mu.Unlock()
+					return dials
+				}
+				if n := count(); n != 0 {
 					t.Errorf("%d dials while the connection stands", n)
 				}
-				_ = conns[0].Close()
+				mu.Lock()
+				far := conns[0]
+				mu.Unlock()
+				_ = far.Close()
 				told := func() []uint64 {
 					l.mu.Lock()
 					defer l.mu.Unlock()
@@ -94,8 +102,8 @@ func TestProbe(t *testing.T) {
 					}
 				}
 				time.Sleep(20 * time.Second)
-				if got := told(); !slices.Equal(got, c.gone) || dials != c.dials {
-					t.Errorf("gone are %v after %d dials", got, dials)
+				if got := told(); !slices.Equal(got, c.gone) || count() != c.dials {
+					t.Errorf("gone are %v after %d dials", got, count())
 				}
 			})
 		})
@@ -107,18 +115,23 @@ func TestProbeEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation("c")
+		var mu sync.Mutex // guards far and dials
 		var far net.Conn
 		dials := 0
 		k := New(Config{
 			Cluster: "c", Address: func(uint64) (string, error) { return "one", nil },
 			Peer: peer.Config{Dial: func(context.Context, string) (net.Conn, error) {
 				a, b := net.Pipe()
+				mu.Lock()
 				far = b
+				mu.Unlock()
 				go s.serve(b)
 				return a, nil
 			}},
 			Refused: func(ctx context.Context, _ string) bool {
+				mu.Lock()
 				dials++
+				mu.Unlock()
 				<-ctx.Done()
 				return false
 			},
@@ -126,12 +139,16 @@ func TestProbeEnds(t *testing.T) {
 		k.Start(&losses{unreachable: map[uint64]int{}, leader: 1})
 		k.Send([]*pb.Message{app(1, 1)})
 		synctest.Wait()
+		mu.Lock()
 		_ = far.Close()
+		mu.Unlock()
 		synctest.Wait()
 		k.Send([]*pb.Message{app(1, 2)}) // dials anew
 		synctest.Wait()
 		began := time.Now()
 		k.Close()
+		mu.Lock()
+		defer mu.Unlock()
 		if d := time.Since(began); d > 0 || dials != 1 {
 			t.Errorf("Close took %v; %d dials", d, dials)
 		}
