@@ -938,12 +938,16 @@ func TestStableBoundComesFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rounds := 20_000
+	if testing.Short() {
+		rounds = 1000
+	}
 	over := make(chan struct{})
 	defer d.Abandon()
 	defer func() { <-over }()
 	go func() {
 		defer close(over)
-		for range 50_000 { // at even offsets a transaction begins, at odd ones it ends
+		for range rounds { // at even offsets a transaction begins, at odd ones it ends
 			if _, err := l.Append(data, Append{Origin: Coordinator}); err != nil {
 				t.Error(err)
 				return
