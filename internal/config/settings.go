@@ -89,6 +89,17 @@ func (s *Settings) raw(name string) (e entry, src Source, ok bool) {
 	return entry{value: p.Default}, FromDefault, true
 }
 
+// Written is the value of a name in a file, the environment or a flag, and where
+// that is; ok is false where none of them has it.
+func (s *Settings) Written(name string) (value, where string, ok bool) {
+	for src := FromClusterDefault - 1; src > FromShipped; src-- {
+		if e, found := s.layers[src][name]; found {
+			return e.value, e.where, true
+		}
+	}
+	return "", "", false
+}
+
 // set reports whether a name has a value other than its default.
 func (s *Settings) set(name string) bool {
 	_, src, ok := s.raw(name)

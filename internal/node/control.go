@@ -161,7 +161,19 @@ func (n *Node) catchUp(ctx context.Context) error {
 	n.caughtUp = true
 	img := n.image.Load()
 	n.carryOut(img, meta.Diff(meta.Empty(), img))
+	n.compareMinISR(img)
 	return nil
+}
+
+// compareMinISR tells the operator that what the file says does not count: the
+// cluster has one value since its founding.
+func (n *Node) compareMinISR(img *meta.Image) {
+	const key = "min.insync.replicas"
+	written, where, ok := n.cfg.Settings.Written(key)
+	if counts, has := img.Settings(meta.BrokerResource, "").Get(key); ok && has && counts != written {
+		n.log.Warn("this setting is not in force: the cluster has a value of its own, which kafka-configs --entity-type brokers --entity-default changes",
+			"setting", key, "written", written, "in", where, "in_force", counts)
+	}
 }
 
 // carryOut carries an image to every room, in this order: partitions, because a

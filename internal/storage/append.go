@@ -79,7 +79,8 @@ func (l *Log) appendLocked(vs []batch.View, total int64, a Append) (r Appended, 
 	}
 	var u *producer.Update
 	if producers {
-		u = l.producers.Prepare(producer.Rules{Origin: a.Origin, TxnVersion: a.TxnVersion, Guarded: a.Guarded, Guard: a.Guard})
+		u = l.producers.Prepare(producer.Rules{Origin: a.Origin, TxnVersion: a.TxnVersion, Guarded: a.Guarded, Guard: a.Guard,
+			Heard: l.dir.cfg.Now().UnixMilli()})
 		for _, v := range vs {
 			if err := u.Add(v); err != nil {
 				return r, false, fmt.Errorf("producer %d, epoch %d, sequence %d, offset %d: %w",

@@ -229,7 +229,7 @@ func (l *Log) loadKnown() (ok bool, err error) {
 	if err != nil || fi.Size() != k.segs[len(segs)-1].Size {
 		return false, nil
 	}
-	if err := active.Activate(); err != nil {
+	if err := l.activate(active, segs); err != nil {
 		return false, err
 	}
 	l.mu.Lock()

@@ -137,6 +137,7 @@ type metaProperties struct {
 	clusterID   string
 	nodeID      int32
 	directoryID [16]byte
+	hadID       bool // when parsed; else directoryID is a new one
 }
 
 func (m metaProperties) encode() []byte {
@@ -146,7 +147,6 @@ func (m metaProperties) encode() []byte {
 
 func parseMetaProperties(b []byte) (m metaProperties, err error) {
 	m.nodeID = -1
-	hasDir := false
 	for line := range strings.SplitSeq(string(b), "\n") {
 		line = strings.TrimSpace(line)
 		k, v, ok := strings.Cut(line, "=")
@@ -170,13 +170,13 @@ func parseMetaProperties(b []byte) (m metaProperties, err error) {
 			if m.directoryID, err = parseID(v); err != nil {
 				return m, fmt.Errorf("meta.properties: directory.id: %w", err)
 			}
-			hasDir = true
+			m.hadID = true
 		}
 	}
 	if m.nodeID < 0 {
 		return m, errors.New("meta.properties: node.id is missing")
 	}
-	if !hasDir {
+	if !m.hadID {
 		m.directoryID = randomID()
 	}
 	return m, nil

@@ -172,6 +172,9 @@ func (l *Log) Replace(old []int64, with *Cleaned) error {
 	l.reshaping <- struct{}{}
 	defer func() { <-l.reshaping }()
 	if err := l.usable(); err != nil {
+		if with != nil {
+			_ = with.Discard()
+		}
 		return err
 	}
 	l.dir.sealAll() // what was rolled just now, too
@@ -183,7 +186,9 @@ func (l *Log) Replace(old []int64, with *Cleaned) error {
 		return err
 	}
 	if err := l.swap(gone, next, with); err != nil {
-		return l.ioError(err)
+		err = l.ioError(err)
+		l.unswap(gone, with)
+		return err
 	}
 	l.mu.Lock()
 	segs := *l.segs.Load()
@@ -270,6 +275,32 @@ func (l *Log) swap(gone []*segment.Segment, next int64, with *Cleaned) error {
 		return err
 	}
 	return with.seg.Rename("")
+}
+
+// unswap undoes a swap that failed half way, for want of room: the log goes on
+// with the old segments, and a later start must not find .swap and finish what
+// has long been out of date.
+func (l *Log) unswap(gone []*segment.Segment, with *Cleaned) {
+	d := l.dir
+	if d.Err() != nil {
+		return
+	}
+	if with != nil {
+		_ = with.Discard()
+		for _, kind := range []string{segment.LogSuffix, segment.IndexSuffix, segment.TimeSuffix, segment.TxnSuffix} {
+			// Some may have got their last name, and some not the one before.
+			err := d.fs.Remove(filepath.Join(l.dirPath(), segment.FileName(gone[0].Base(), kind)+segment.SwapSuffix))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				d.fail(err)
+				return
+			}
+		}
+	}
+	d.renameBack(gone)
+	l.mu.Lock()
+	l.dirtyDir = true
+	l.mu.Unlock()
+	d.markDirty(l)
 }
 
 // finish writes and syncs the files of a cleaned segment.

@@ -215,7 +215,7 @@ func (d *Dir) openMeta() error {
 	path := filepath.Join(d.path, metaPropertiesName)
 	b, err := vfs.ReadFile(d.fs, path)
 	if errors.Is(err, fs.ErrNotExist) {
-		d.meta = metaProperties{d.cfg.ClusterID, d.cfg.NodeID, d.cfg.DirectoryID}
+		d.meta = metaProperties{clusterID: d.cfg.ClusterID, nodeID: d.cfg.NodeID, directoryID: d.cfg.DirectoryID}
 		if d.meta.directoryID == ([16]byte{}) {
 			d.meta.directoryID = randomID()
 		}
@@ -232,6 +232,11 @@ func (d *Dir) openMeta() error {
 	}
 	if d.meta.nodeID != d.cfg.NodeID {
 		return fmt.Errorf("%s belongs to node %d, not %d", path, d.meta.nodeID, d.cfg.NodeID)
+	}
+	if !d.meta.hadID {
+		// Made by Kafka before 3.7. The id given here must be the same at the
+		// next start: the controller knows by it where replicas lie.
+		return vfs.WriteFileAtomic(d.fs, path, d.meta.encode())
 	}
 	return nil
 }
@@ -457,6 +462,9 @@ func (l *Log) writePartitionMeta() error {
 
 // create makes a new, empty log. It is durable with its first commit.
 func (l *Log) create() error {
+	if err := l.dir.forgetOffsets(l.name); err != nil {
+		return err
+	}
 	if err := l.dir.fs.MkdirAll(l.path); err != nil {
 		return err
 	}

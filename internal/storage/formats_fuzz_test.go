@@ -78,7 +78,7 @@ func FuzzPoints(f *testing.F) {
 }
 
 func FuzzMetaProperties(f *testing.F) {
-	f.Add(metaProperties{"cluster", 3, testID}.encode())
+	f.Add(metaProperties{clusterID: "cluster", nodeID: 3, directoryID: testID}.encode())
 	f.Add([]byte("#\n#Sat\nnode.id=1\ndirectory.id=9Zxjt5QfRQuRpRcrWl0cTA\nversion=1\ncluster.id=x\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := parseMetaProperties(b)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -195,6 +196,13 @@ func (d *Dir) sealAll() {
 	}
 }
 
+// unsealed tells whether rolled segments wait, for want of room.
+func (d *Dir) unsealed() bool {
+	d.keeper.mu.Lock()
+	defer d.keeper.mu.Unlock()
+	return len(d.keeper.seals) > 0
+}
+
 // seal writes what belongs to a rolled segment and syncs it; then the recovery
 // point may pass it.
 func (d *Dir) seal(j sealJob) error {
@@ -370,6 +378,21 @@ func (d *Dir) lowerRecoveryPoint(l *Log, off int64) error {
 	return d.writeCheckpoints()
 }
 
+// forgetOffsets writes the checkpoints anew when they still name a log that is
+// gone and whose name another is about to get: they do not tell the two apart,
+// and after a kill the new one would seem to have lost all that the old one had.
+func (d *Dir) forgetOffsets(n Name) error {
+	d.checkpointing <- struct{}{} // what is being written may name it too
+	d.mu.Lock()
+	_, named := d.recovery[n]
+	d.mu.Unlock()
+	<-d.checkpointing
+	if !named {
+		return nil
+	}
+	return d.writeCheckpoints()
+}
+
 // writeCheckpoints writes Kafka's three offset checkpoints.
 func (d *Dir) writeCheckpoints() error {
 	d.checkpointing <- struct{}{}
@@ -475,6 +498,11 @@ func (d *Dir) closeClean(logs []*Log) error {
 	d.sealAll()
 	if err := d.Err(); err != nil {
 		return err
+	}
+	if d.unsealed() {
+		// A transaction index that is missing says that nothing was aborted:
+		// the next start must make it from the batches.
+		return fmt.Errorf("%s: %w: indexes of rolled segments could not be written", d.path, ErrNoSpace)
 	}
 	w := &closing{d: d}
 	all := map[Name]*known{}
@@ -586,6 +614,27 @@ func (w *closing) log(l *Log) error {
 		}
 	}
 	w.dirs = append(w.dirs, l.path)
+	return l.tidy(end)
+}
+
+// tidy removes what a start that trusts the catalogue would not look for:
+// segments that wait for file.delete.delay.ms, and producer snapshots of stops
+// before, which belong to no segment.
+func (l *Log) tidy(end int64) error {
+	entries, err := l.dir.fs.List(l.path)
+	if err != nil {
+		return err
+	}
+	keep := map[int64]bool{end: true}
+	for _, s := range *l.segs.Load() {
+		keep[s.Base()] = true
+	}
+	for _, e := range entries {
+		base, suffix, ok := parseFileName(e.Name())
+		if ok && (strings.HasSuffix(suffix, segment.DeletedSuffix) || suffix == segment.SnapshotSuffix && !keep[base]) {
+			_ = l.dir.fs.Remove(filepath.Join(l.path, e.Name())) // tried again at the next stop
+		}
+	}
 	return nil
 }
 

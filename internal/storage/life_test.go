@@ -244,10 +244,8 @@ func TestProducerRules(t *testing.T) {
 		t.Fatalf("%+v %v", ps, err)
 	}
 	// Forgotten after a day.
-	for _, since := range []time.Duration{0, 25 * time.Hour} {
-		if _, err := l.Retain(time.UnixMilli(simNow).Add(since)); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := l.Retain(time.UnixMilli(simNow).Add(25 * time.Hour)); err != nil {
+		t.Fatal(err)
 	}
 	ok(send(1, 1, 55, 1))(14, 14, false)
 }
@@ -824,9 +822,90 @@ func TestOldRecordsOnce(t *testing.T) {
 	d.Abandon()
 }
 
-// TestOldRecordsOnceWhileRetained: the same while the log lives. Its records'
-// timestamps say nothing of when a producer was last heard of.
-func TestOldRecordsOnceWhileRetained(t *testing.T) {
+// TestOldRecordsOnceThroughRetention: it is known also when retention, which
+// forgets producers, or a truncation comes between; not a day later.
+func TestOldRecordsOnceThroughRetention(t *testing.T) {
+	t.Parallel()
+	_, l := openOne(t, vfs.NewMem(), LogConfig{Durable: true})
+	made := func(seq int32) batch.View {
+		b := batch.NewBuilder(batch.None)
+		b.SetProducer(7, 0, seq)
+		b.Append(1_000_000, nil, []byte("old"))
+		v, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(batch.View(nil), v...)
+	}
+	for seq := range int32(2) {
+		if _, err := l.Append(made(seq), Append{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := func() bool {
+		t.Helper()
+		a, err := l.Append(made(0), Append{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Duplicate
+	}
+	retain := func(at time.Time) {
+		t.Helper()
+		if _, err := l.Retain(at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if retain(time.Now()); !known() {
+		t.Error("appended twice after retention")
+	}
+	if err := l.TruncateTo(1); err != nil {
+		t.Fatal(err)
+	}
+	if retain(time.Now()); !known() {
+		t.Error("appended twice after a truncation")
+	}
+	if retain(time.Now().Add(25 * time.Hour)); known() {
+		t.Error("still known after a day")
+	}
+}
+
+// TestCleanedHasItsOwnIndex: after compaction the index of the segment before
+// is not asked about the new one.
+func TestCleanedHasItsOwnIndex(t *testing.T) {
+	t.Parallel()
+	d := openTestDir(t, vfs.NewMem(), "/data", Events{Rebuilt: func(path, reason string) { t.Errorf("rebuilt %s: %s", path, reason) }})
+	l, err := d.Open(Name{"t", 0}, testID, LogConfig{Create: true, Durable: true, Compact: true, SegmentBytes: 600, IndexInterval: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 9 {
+		appendAt(t, l, simNow, 1)
+	}
+	if err := l.Flush(true); err != nil {
+		t.Fatal(err)
+	}
+	d.sealAll()
+	for range 2 {
+		r, err := l.Read(2, 5, 1000, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Release()
+		if bases(t, l)[1] == 3 {
+			if err := cleanSome(l); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOldRecordsOnceAfterARestart: the same when retention comes by soon after a
+// clean restart.
+func TestOldRecordsOnceAfterARestart(t *testing.T) {
 	t.Parallel()
 	made := func() batch.View {
 		b := batch.NewBuilder(batch.None)

@@ -171,10 +171,11 @@ func (l *Log) loadClean() error {
 	if err := active.Measure(); err != nil {
 		return err
 	}
-	if err := active.Activate(); err != nil {
+	segs = append(segs, active)
+	l.start.Store(max(start, f.bases[0]))
+	if err := l.activate(active, segs); err != nil {
 		return err
 	}
-	segs = append(segs, active)
 	_, end := active.Tail()
 	l.adopt(segs, max(start, f.bases[0]), end)
 	l.flushed.Store(end)
@@ -279,12 +280,15 @@ func (l *Log) rebuildProducers(snapshots []int64, end int64) error {
 	if err != nil {
 		return err
 	}
+	t.Expire(l.dir.cfg.Now().UnixMilli(), l.expiryMillis())
 	l.mu.Lock()
 	l.producers = t
 	l.noteUnstableLocked()
 	l.mu.Unlock()
 	return nil
 }
+
+func (l *Log) expiryMillis() int64 { return l.cfg.Load().ProducerExpiry.Milliseconds() }
 
 // replayBytes is how far back at least, besides one whole segment, headers are
 // read to learn five batches of each producer: a snapshot knows only the last.
@@ -350,12 +354,30 @@ func replay(t *producer.Table, v batch.View, aborted func(AbortedTxn)) error {
 	return nil
 }
 
-// rebuildAborted finds the aborted transactions whose markers lie in s.
-func (l *Log) rebuildAborted(s *segment.Segment) ([]AbortedTxn, error) {
+// activate makes s, one of segs, ready for appends; a transaction index that
+// cannot be right is made anew.
+func (l *Log) activate(s *segment.Segment, segs []*segment.Segment) error {
+	err := s.Activate()
+	var bad *segment.BadIndexError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	ts, err := l.rebuildAborted(s, segs)
+	if err != nil {
+		return err
+	}
+	s.SetAborted(ts)
+	l.dir.cfg.Events.rebuilt(bad.Path, bad.Err.Error())
+	return s.Activate()
+}
+
+// rebuildAborted finds the aborted transactions whose markers lie in s, one of
+// segs.
+func (l *Log) rebuildAborted(s *segment.Segment, segs []*segment.Segment) ([]AbortedTxn, error) {
 	_, next := s.Tail()
 	var ts []AbortedTxn
 	t := producer.NewTable()
-	err := l.visit(l.start.Load(), next, func(v batch.View) error {
+	err := visit(segs, l.start.Load(), next, func(v batch.View) error {
 		if !v.HasProducerID() {
 			return nil
 		}

@@ -136,7 +136,7 @@ func (l *Log) abortedOf(s *segment.Segment) ([]AbortedTxn, error) {
 	if !errors.As(err, &bad) {
 		return ts, err
 	}
-	if ts, err = l.rebuildAborted(s); err != nil {
+	if ts, err = l.rebuildAborted(s, *l.segs.Load()); err != nil {
 		return nil, err
 	}
 	s.SetAborted(ts)

@@ -260,9 +260,16 @@ func (r *recovering) finish(start int64) error {
 	}
 	// A segment that ends in damage takes no more appends, and offsets below
 	// the durable point are not given a second time.
-	if lost || len(active.Damages()) > 0 && active.Damages()[len(active.Damages())-1].End >= size {
+	holes := active.Damages()
+	ends := len(holes) > 0 && holes[len(holes)-1].End >= size
+	if lost || ends {
 		base := max(r.durable, r.end)
-		active.Extend(base)
+		if !ends && !r.mayHaveGaps() { // what compaction may have left out is not missed for ever
+			if err := active.NoteMissing(base); err != nil && !vfs.IsNoSpace(err) {
+				return err
+			}
+		}
+		active.Extend(base) // nothing, when that was noted
 		s, err := segment.Create(l.dir.segmentConfig(l, l.cfg.Load()), l.path, base, "")
 		if err != nil {
 			return err

@@ -96,6 +96,9 @@ func (l *Log) rollLocked(base int64) error {
 	if size == 0 {
 		old.Remove()
 	} else {
+		if cfg.Preallocate { // by this process or one before it
+			old.Preallocated()
+		}
 		old.Retire()
 		l.dir.sealLater(sealJob{l, old, base, l.producers.AppendSnapshot(nil), l.cuts})
 	}

@@ -54,14 +54,21 @@ func (l *Log) TruncateTo(off int64) error {
 			err = l.dir.fs.SyncDir(l.dirPath())
 		}
 	}
-	l.mu.Lock()
-	l.truncating = false
-	l.mu.Unlock()
-	l.dir.markDirty(l)
+	l.cutEnded(err)
 	if err == nil {
 		l.dir.cfg.Events.truncated(l, l.end.Load())
 	}
 	return l.ioError(err)
+}
+
+// cutEnded lets commits go on. Where nothing was cut, the next one finds the
+// log durable to its end again, which was lowered.
+func (l *Log) cutEnded(err error) {
+	l.mu.Lock()
+	l.truncating = false
+	l.dirtyDir = l.dirtyDir || err != nil
+	l.mu.Unlock()
+	l.dir.markDirty(l)
 }
 
 // cutAt is where the log ends when it is cut at off: where the batch begins that
@@ -95,7 +102,7 @@ func (l *Log) truncate(off int64) (*segment.Segment, error) {
 	}
 	s := segs[keep-1]
 	if keep < len(segs) {
-		if err := s.Activate(); err != nil {
+		if err := l.activate(s, segs); err != nil {
 			return nil, err
 		}
 	}
@@ -184,6 +191,8 @@ func (l *Log) reloadProducersLocked(end int64) error {
 	if err != nil {
 		return err
 	}
+	t.HeardAs(l.producers)
+	t.Expire(l.dir.cfg.Now().UnixMilli(), l.expiryMillis())
 	t.Committed(l.hw.Load())
 	l.producers = t
 	l.noteUnstableLocked()
@@ -204,10 +213,7 @@ func (l *Log) TruncateFully(start int64) error {
 	if err == nil {
 		err = l.dir.fs.SyncDir(l.dirPath())
 	}
-	l.mu.Lock()
-	l.truncating = false
-	l.mu.Unlock()
-	l.dir.markDirty(l)
+	l.cutEnded(err)
 	if err == nil {
 		l.dir.cfg.Events.truncated(l, l.end.Load())
 	}
@@ -222,11 +228,14 @@ func (l *Log) restartAt(start int64) error {
 	}
 	segs := *l.segs.Load()
 	l.dropHandleLocked()
-	if err := l.renameAway(segs, true); err != nil {
-		return err
+	err := l.renameAway(segs, true)
+	var s *segment.Segment
+	if err == nil {
+		s, err = segment.Create(l.dir.segmentConfig(l, l.cfg.Load()), l.path, start, "")
 	}
-	s, err := segment.Create(l.dir.segmentConfig(l, l.cfg.Load()), l.path, start, "")
 	if err != nil {
+		// The log goes on as it was, and not in files that the next start removes.
+		l.dir.renameBack(segs)
 		return err
 	}
 	l.active = s
@@ -294,6 +303,16 @@ func (l *Log) renameAway(segs []*segment.Segment, snapshots bool) error {
 		}
 	}
 	return nil
+}
+
+// renameBack undoes renameAway, but for snapshots, which are made anew.
+func (d *Dir) renameBack(segs []*segment.Segment) {
+	for _, s := range segs {
+		if err := s.Rename(""); err != nil {
+			d.fail(err)
+			return
+		}
+	}
 }
 
 // removeSegments removes what renameAway renamed, after file.delete.delay.ms.
@@ -373,11 +392,15 @@ func (l *Log) expiredLocked(cfg *LogConfig, segs []*segment.Segment, now time.Ti
 }
 
 func (l *Log) olderThan(s *segment.Segment, age time.Duration, now time.Time) bool {
-	ts := s.MaxTime().Timestamp
-	if ts < 0 {
-		ts = s.Modified().UnixMilli()
+	old := func() bool {
+		ts := s.MaxTime().Timestamp
+		if ts < 0 {
+			ts = s.Modified().UnixMilli()
+		}
+		return now.UnixMilli()-ts > age.Milliseconds()
 	}
-	return now.UnixMilli()-ts > age.Milliseconds()
+	// An index without a checksum may have said so.
+	return old() && s.VerifyMaxTime() == nil && old()
 }
 
 // Segments lists the segments, oldest first, the active one last.

@@ -85,14 +85,22 @@ func (s *Segment) Trim() error {
 
 func (s *Segment) trimLocked(h vfs.File) error {
 	size, _ := s.Tail()
-	if s.zeroed <= size {
+	if s.zeroed <= size && !s.spare {
 		return nil
 	}
 	if err := h.Truncate(size); err != nil {
 		return err
 	}
-	s.zeroed = 0
+	s.zeroed, s.spare = 0, false
 	return nil
+}
+
+// Preallocated tells the segment that the file may have blocks beyond its end,
+// which Seal gives back.
+func (s *Segment) Preallocated() {
+	s.wmu.Lock()
+	s.spare = true
+	s.wmu.Unlock()
 }
 
 // lastContent is where zeroes begin that reach to the end of the file, size

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"gregor/internal/batch"
+	"gregor/internal/storage/index"
 	"gregor/internal/vfs"
 )
 
@@ -140,7 +141,7 @@ func (s *Segment) CheckAll(h vfs.File) error {
 	return nil
 }
 
-// Scrub reads and checks batches from position pos (a boundary; 0 to begin)
+// Scrub reads and checks batches from the first at or behind position pos on,
 // until budget bytes were read, and returns where it stopped. Damage is noted by
 // reading the segment whole. What nobody read before leaves the page cache
 // again.
@@ -150,6 +151,11 @@ func (s *Segment) Scrub(pos, budget int64) (int64, error) {
 		return pos, err
 	}
 	defer h.Release()
+	if pos > 0 { // which was a boundary of what may have been compacted since
+		if pos, err = s.boundary(h, pos); err != nil {
+			return pos, err
+		}
+	}
 	size, _ := s.Tail()
 	for _, d := range s.Damages() {
 		if d.Pos <= pos && pos < d.End {
@@ -186,4 +192,30 @@ func (s *Segment) Scrub(pos, budget int64) (int64, error) {
 		h.DropCache(pos, end-pos)
 	}
 	return end, nil
+}
+
+// boundary is where the first batch at or behind pos begins.
+func (s *Segment) boundary(h vfs.File, pos int64) (at int64, err error) {
+	err = s.repairing(s.base, func() (int64, string, error) {
+		e, ok, bad, err := s.entryFor(func(x *index.Offset) (index.Entry, bool) { return x.Before(pos) },
+			func(h vfs.File, size int64) (index.Entry, bool, error) {
+				return index.BeforeFile(h, size, s.base, pos)
+			})
+		if err != nil || bad != "" {
+			return pos, bad, err
+		}
+		at, _ = s.Tail()
+		if !ok {
+			e.Position = 0
+		}
+		bad, err = s.hop(h, e, ok, at, func(p int64, _ batch.View) error {
+			if p < pos {
+				return nil
+			}
+			at = p
+			return errStop
+		})
+		return pos, bad, err
+	})
+	return at, err
 }

@@ -314,12 +314,8 @@ func (s *Segment) FirstAtTime(ts int64) (int64, error) {
 			return s.base, nil
 		}
 		// The entry must name a batch with that timestamp.
-		named := false
-		err := s.Visit(e.Offset, e.Offset+1, func(_ int64, v batch.View) error {
-			named = v.LastOffset() == e.Offset && v.MaxTimestamp() == e.Timestamp
-			return errStop
-		})
-		if err != nil && !errors.Is(err, errStop) {
+		named, err := s.hasTime(e)
+		if err != nil {
 			return 0, err
 		}
 		if named {
@@ -332,4 +328,30 @@ func (s *Segment) FirstAtTime(ts int64) (int64, error) {
 			return 0, err
 		}
 	}
+}
+
+// VerifyMaxTime compares the largest timestamp with the batch that has it; when
+// it is not that, the segment is read whole to learn which it is.
+func (s *Segment) VerifyMaxTime() error {
+	e := s.MaxTime()
+	if e.Timestamp < 0 {
+		return nil
+	}
+	named, err := s.hasTime(e)
+	if err != nil || named {
+		return err
+	}
+	return s.Rebuild("the largest timestamp is not that of its batch")
+}
+
+// hasTime says whether e names a batch with that timestamp.
+func (s *Segment) hasTime(e index.TimeEntry) (named bool, err error) {
+	err = s.Visit(e.Offset, e.Offset+1, func(_ int64, v batch.View) error {
+		named = v.LastOffset() == e.Offset && v.MaxTimestamp() == e.Timestamp
+		return errStop
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return named, err
 }

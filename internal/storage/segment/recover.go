@@ -62,11 +62,17 @@ func (s *Segment) recoverLocked(h vfs.File, size, maxNext, durable, kept int64, 
 	if err != nil {
 		return r, err
 	}
+	// Nothing that follows vouches for the base offset of the last batch. Behind
+	// a gap it is believed if it ends where what is known does, or before.
+	vouched := min(maxNext, kept)
+	if vouched == math.MaxInt64 {
+		vouched = -1
+	}
 	for pos < size {
 		end, reason, err := Walk(h, pos, size, r.Next, true, func(p int64, v batch.View) error {
 			gap := v.BaseOffset() > r.Next
 			if v.LastOffset()-s.base > math.MaxInt32 || v.NextOffset() > maxNext ||
-				gap && s.cfg.Dense && p+int64(v.Size()) >= content {
+				gap && s.cfg.Dense && p+int64(v.Size()) >= content && v.NextOffset() > vouched {
 				return errOffsetTooFar
 			}
 			if visit == nil {
@@ -240,6 +246,35 @@ func (s *Segment) Extend(next int64) {
 			First: s.next, Next: next, Reason: "the end of the segment is missing"})
 	}
 	s.next = next
+}
+
+// missing stands in the file where its end is gone: no batch, so that those who
+// read there later are told too.
+const missing = "\nThe end of this segment is missing.\n"
+
+// NoteMissing is Extend for a segment of which nothing is left at its end, and
+// lets the file say so.
+func (s *Segment) NoteMissing(next int64) error {
+	h, err := s.File()
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	size, _ := s.Tail()
+	if err := s.trimLocked(h); err != nil {
+		return err
+	}
+	if _, err := h.WriteAt([]byte(missing), size); err != nil {
+		return err
+	}
+	s.Extend(next)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.size += int64(len(missing))
+	s.damage[len(s.damage)-1].End = s.size
+	return nil
 }
 
 // SetNext says where the next segment begins; compaction may leave the offsets

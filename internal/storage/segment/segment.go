@@ -64,7 +64,8 @@ type Config struct {
 	// IndexInterval is the number of bytes between index entries.
 	IndexInterval int
 	// Dense: offsets follow one another without gaps, as far as is known (the
-	// log is not compacted). A last batch behind a gap is not believed then.
+	// log is not compacted). A last batch behind a gap is not believed then, if it
+	// ends above what is known to be durable.
 	Dense bool
 	// Doubt says what is wrong with a batch whose checksum is right, "" when
 	// nothing is: the log's view of what the checksum does not cover. Nil: none.
@@ -82,6 +83,7 @@ type Segment struct {
 	firstTime int64      // of the first batch; unknown when < -1
 	active    bool       // takes appends: the indexes stay in memory
 	zeroed    int64      // the file may reach up to here, zeroes behind the end; see ahead.go
+	spare     bool       // the file may have blocks behind its end
 	created   time.Time
 
 	offsets atomic.Pointer[index.Offset] // nil: in the file
@@ -261,6 +263,8 @@ func (s *Segment) Rename(suffix string) error {
 		}
 		if kind == LogSuffix {
 			s.cfg.Files.Renamed(from, to)
+		} else {
+			s.cfg.Files.Forget(from) // another segment may get that name
 		}
 	}
 	return nil
