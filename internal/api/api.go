@@ -141,15 +141,15 @@ func (a *API) Kind(key, version int16) (wire.Kind, bool) {
 		return wire.Kind{}, false
 	}
 	if r.Key == kmsg.ApiVersions {
-		return wire.Kind{FlexibleHeader: version >= 3}, true
+		return wire.Kind{FlexibleHeader: version >= 3, Quick: true}, true
 	}
 	if version < r.Min || version > r.Max {
 		return wire.Kind{}, false
 	}
 	if r.Key >= FirstPrivate {
-		return wire.Kind{FlexibleHeader: true, Parks: r.ParksLong}, true
+		return wire.Kind{FlexibleHeader: true, Parks: r.ParksLong, Quick: r.quick}, true
 	}
-	return wire.Kind{FlexibleHeader: version >= flexibleFrom[key], Parks: r.ParksLong}, true
+	return wire.Kind{FlexibleHeader: version >= flexibleFrom[key], Parks: r.ParksLong, Quick: r.quick}, true
 }
 
 // Serve decodes a request, calls its handler and encodes the response.

@@ -89,6 +89,8 @@ type Route struct {
 	AdvertiseMin int16
 	// ParksLong: serving may wait for long; see Parks.
 	ParksLong bool
+	// quick: serving waits for nothing, or by a wire.Pending; see wire.Kind.
+	quick bool
 	// Inner: served only where nodes talk to each other, see Config.Inner.
 	Inner bool
 	// A raw handler decodes by itself, and keeps neither call nor body; a typed
@@ -121,3 +123,16 @@ func (r Route) Among() Route { r.Inner = true; return r }
 
 // Parks marks a row whose handler may wait for long (JoinGroup, SyncGroup).
 func (r Route) Parks() Route { r.ParksLong = true; return r }
+
+// once tells what a request asks for for the first time. What can be large is
+// told once, however often it is asked for: else a short request could ask for
+// an answer of gigabytes.
+type once[K comparable] map[K]struct{}
+
+func (o once[K]) first(k K) bool {
+	if _, again := o[k]; again {
+		return false
+	}
+	o[k] = struct{}{}
+	return true
+}

@@ -177,6 +177,11 @@ func (f *Fetch) serve(ctx context.Context, c *Call, body []byte) (wire.Reply, wi
 	if !f.cfg.Memory.fits(need) || q.partitions > maxElements {
 		return wire.Reply{None: true, Close: true, Why: "Fetch: too many partitions"}, nil
 	}
+	if q.sessionEpoch > 0 && q.replica < 0 {
+		// All partitions of the session are read. It may have grown beyond what
+		// can be claimed at once; then no other such request is served meanwhile.
+		need = min(need+2*int64(f.cfg.Sessions.size(q.sessionID))*elementBytes, f.cfg.Memory.most())
+	}
 	held, err := f.cfg.Memory.acquire(ctx, need)
 	if err != nil {
 		return wire.Reply{None: true, Close: true}, nil

@@ -142,6 +142,16 @@ func (c *Sessions) removeLocked(s *session) {
 	}
 }
 
+// size is how many partitions a session has; 0 when there is no such one.
+func (c *Sessions) size(id int32) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.byID[id]; s != nil {
+		return s.size
+	}
+	return 0
+}
+
 // forget removes a session, if there is such a one.
 func (c *Sessions) forget(id int32) {
 	c.mu.Lock()
@@ -156,7 +166,7 @@ func (c *Sessions) forget(id int32) {
 func (c *Sessions) create(now time.Time, privileged, usesIDs bool, parts []fetchPart) *session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.partitions+len(parts) > maxSessionPartitions {
+	if !c.fitsLocked(now, len(parts)) {
 		return nil
 	}
 	if len(c.byID) >= c.max && !c.evictLocked(now, privileged, len(parts)) {
@@ -183,6 +193,24 @@ func (c *Sessions) create(now time.Time, privileged, usesIDs bool, parts []fetch
 	c.partitions += s.size
 	c.byID[id] = s
 	return s
+}
+
+// fitsLocked tells whether so many partitions more can be remembered. Sessions
+// that have been unused for long give way to them.
+func (c *Sessions) fitsLocked(now time.Time, more int) bool {
+	if c.partitions+more <= maxSessionPartitions {
+		return true
+	}
+	for _, s := range c.byID {
+		if now.Sub(s.lastUsed) > sessionEviction {
+			c.removeLocked(s)
+			c.evictions++
+			if c.partitions+more <= maxSessionPartitions {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // evictLocked makes room for one session of so many partitions.
@@ -262,11 +290,11 @@ func (c *Sessions) incremental(now time.Time, q *fetchRequest, parts []fetchPart
 		c.removeLocked(s)
 		return nil, parts, nil
 	}
-	if c.partitions > maxSessionPartitions {
+	s.lastUsed = now
+	if !c.fitsLocked(now, 0) {
 		c.removeLocked(s)
 		return nil, nil, kerr.FetchSessionIDNotFound
 	}
-	s.lastUsed = now
 	s.epoch = nextEpoch(s.epoch)
 	parts = parts[:0]
 	for p := s.ring.next; p != &s.ring; p = p.next {

@@ -304,6 +304,40 @@ func TestSessionEviction(t *testing.T) {
 	}
 }
 
+// Sessions that nobody uses give way when all together remember too much.
+func TestUnusedSessionsGiveWay(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1000, 0)
+	parts := make([]fetchPart, maxSessionPartitions/4)
+	for i := range parts {
+		parts[i].key.index = int32(i)
+	}
+	c := NewSessions(1000)
+	for range 4 {
+		if c.create(start, false, false, parts) == nil {
+			t.Fatal("no session")
+		}
+	}
+	if c.create(start.Add(time.Minute), false, false, parts[:1]) != nil {
+		t.Fatal("a session was evicted that may be in use")
+	}
+	later := start.Add(sessionEviction + time.Second)
+	s := c.create(later, false, false, parts[:1])
+	if s == nil {
+		t.Fatal("no session beside those that nobody uses")
+	}
+	more := make([]fetchPart, maxSessionPartitions/2)
+	for i := range more {
+		more[i].key.index = int32(i)
+	}
+	if got, _, err := c.incremental(later, &fetchRequest{version: 12, sessionID: s.id, sessionEpoch: s.epoch}, more, nil); err != nil || got != s {
+		t.Fatalf("a session that grows beside those that nobody uses: %v", err)
+	}
+	if got := c.Stats(); got.Sessions != 3 || got.Evictions != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestEpochWraps(t *testing.T) {
 	t.Parallel()
 	if nextEpoch(1<<31-1) != 1 || nextEpoch(-1) != -1 || nextEpoch(0) != 1 {

@@ -5,7 +5,6 @@ package api
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -301,7 +300,11 @@ const groupOperations = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
 
 func (g *Groups) describe(ctx context.Context, c *Call, req *kmsg.DescribeGroupsRequest) (kmsg.Response, error) {
 	resp := kmsg.NewPtrDescribeGroupsResponse()
+	told := once[string]{}
 	for _, id := range req.Groups {
+		if !told.first(id) {
+			continue
+		}
 		var d kmsg.DescribeGroupsResponseGroup
 		err := g.read(ctx, id, func(s *group.Shard) {
 			var ok bool
@@ -340,8 +343,9 @@ func (g *Groups) delete(ctx context.Context, _ *Call, req *kmsg.DeleteGroupsRequ
 	resp := kmsg.NewPtrDeleteGroupsResponse()
 	byPartition := map[int32][]string{}
 	var order []int32
-	for i, id := range req.Groups {
-		if slices.Contains(req.Groups[:i], id) {
+	seen := once[string]{}
+	for _, id := range req.Groups {
+		if !seen.first(id) {
 			continue
 		}
 		p, ok := g.partition(id)

@@ -131,13 +131,15 @@ func addReplica(rd *kmsg.DescribeLogDirsResponseDir, p *replica.Partition, size,
 
 func (l *LogDirs) alter(_ context.Context, _ *Call, req *kmsg.AlterReplicaLogDirsRequest) (kmsg.Response, error) {
 	resp := kmsg.NewPtrAlterReplicaLogDirsResponse()
+	at := map[string]int{} // in resp.Topics
 	for _, d := range req.Dirs {
 		for _, t := range d.Topics {
-			i := slices.IndexFunc(resp.Topics, func(rt kmsg.AlterReplicaLogDirsResponseTopic) bool { return rt.Topic == t.Topic })
-			if i < 0 {
+			i, known := at[t.Topic]
+			if !known {
 				rt := kmsg.NewAlterReplicaLogDirsResponseTopic()
 				rt.Topic = t.Topic
 				i = len(resp.Topics)
+				at[t.Topic] = i
 				resp.Topics = append(resp.Topics, rt)
 			}
 			for _, p := range t.Partitions {

@@ -53,8 +53,11 @@ func (m *Memory) Short() bool {
 	return len(m.lines[0])+len(m.lines[1]) > 0
 }
 
+// most is the largest claim that can ever be met.
+func (m *Memory) most() int64 { return m.limit / 4 * 3 }
+
 // fits tells whether a claim of n bytes can ever be met.
-func (m *Memory) fits(n int64) bool { return n <= m.limit/4*3 }
+func (m *Memory) fits(n int64) bool { return n <= m.most() }
 
 // acquire claims n bytes, waiting while there are not so many. It returns what
 // release has to give back.

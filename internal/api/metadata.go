@@ -93,8 +93,12 @@ func (m *Metadata) metadata(ctx context.Context, c *Call, req *kmsg.MetadataRequ
 		}
 		return resp, nil
 	}
+	told := once[askedTopic]{}
 	for _, q := range req.Topics {
-		resp.Topics = append(resp.Topics, v.asked(q, ops, missing))
+		// As in Kafka, and so that the answer is not thousands of times the request.
+		if told.first(askedTopicOf(q)) {
+			resp.Topics = append(resp.Topics, v.asked(q, ops, missing))
+		}
 	}
 	return resp, nil
 }
@@ -128,9 +132,10 @@ func (m *Metadata) createMissing(ctx context.Context, req *kmsg.MetadataRequest)
 		return nil
 	}
 	var names []string
+	seen := once[string]{}
 	img := m.Images.Image()
 	for _, t := range req.Topics {
-		if t.Topic != nil && img.Topic(*t.Topic) == nil && plan.CheckName(*t.Topic) == nil && !slices.Contains(names, *t.Topic) {
+		if t.Topic != nil && img.Topic(*t.Topic) == nil && plan.CheckName(*t.Topic) == nil && seen.first(*t.Topic) {
 			names = append(names, *t.Topic)
 		}
 	}
@@ -138,6 +143,20 @@ func (m *Metadata) createMissing(ctx context.Context, req *kmsg.MetadataRequest)
 		return nil
 	}
 	return m.Creator.Create(ctx, names)
+}
+
+// askedTopic is how a topic is asked for, by name or, without one, by id.
+type askedTopic struct {
+	named bool
+	name  string
+	id    [16]byte
+}
+
+func askedTopicOf(q kmsg.MetadataRequestTopic) askedTopic {
+	if q.Topic == nil {
+		return askedTopic{id: q.TopicID}
+	}
+	return askedTopic{named: true, name: *q.Topic}
 }
 
 func rack(b *meta.Broker) *string {

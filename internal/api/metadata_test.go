@@ -189,7 +189,7 @@ func TestMetadataCreatesTopics(t *testing.T) {
 	if got := ask(9, false, "new"); !slices.Equal(got, []int16{kerr.UnknownTopicOrPartition.Code}) || asked != nil {
 		t.Errorf("the client does not allow it: %v, created %v", got, asked)
 	}
-	if got := ask(9, true, "a", "new", "new", "bad/name", "refused"); !slices.Equal(got, []int16{0, 0, 0, kerr.InvalidTopicException.Code, kerr.InvalidReplicationFactor.Code}) ||
+	if got := ask(9, true, "a", "new", "new", "bad/name", "refused"); !slices.Equal(got, []int16{0, 0, kerr.InvalidTopicException.Code, kerr.InvalidReplicationFactor.Code}) ||
 		!slices.Equal(asked, []string{"new", "refused"}) {
 		t.Errorf("%v, created %v", got, asked)
 	}
@@ -329,5 +329,31 @@ func BenchmarkMetadata(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(topics*10), "ns/partition")
 			b.ReportMetric(float64(len(buf)), "bytes")
 		})
+	}
+}
+
+// What is asked for twice is told once: a request must not make an answer
+// thousands of times its size.
+func TestMetadataTellsATopicOnce(t *testing.T) {
+	t.Parallel()
+	m := &Metadata{Images: &oneImage{metadataImage(t)}, NodeID: 1}
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version = 12
+	for range 1000 {
+		for _, name := range []string{"a", "none", "b"} {
+			req.Topics = append(req.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr(name)})
+		}
+		req.Topics = append(req.Topics, kmsg.MetadataRequestTopic{TopicID: [16]byte{15: 3}})
+	}
+	resp, err := m.metadata(t.Context(), &Call{Version: 12}, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, rt := range resp.(*kmsg.MetadataResponse).Topics {
+		got = append(got, *rt.Topic)
+	}
+	if fmt.Sprint(got) != "[a none b c]" {
+		t.Errorf("%d topics: %.80q", len(got), got)
 	}
 }

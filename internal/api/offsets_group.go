@@ -5,6 +5,7 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -107,7 +108,12 @@ func (g *Groups) commitOffsets(ctx context.Context, c *Call, req *kmsg.OffsetCom
 func (g *Groups) fetchOffsets(ctx context.Context, c *Call, req *kmsg.OffsetFetchRequest) (kmsg.Response, error) {
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	if c.Version >= 8 {
+		all, told := once[string]{}, once[toldOffset]{}
 		for i := range req.Groups {
+			if req.Groups[i].Topics == nil && !all.first(req.Groups[i].Group) {
+				continue
+			}
+			req.Groups[i].Topics = untold(told, &req.Groups[i])
 			rg, err := g.fetchGroup(ctx, c, &req.Groups[i], req.RequireStable)
 			if err != nil {
 				if ctx.Err() != nil {
@@ -130,6 +136,7 @@ func (g *Groups) fetchOffsets(ctx context.Context, c *Call, req *kmsg.OffsetFetc
 	for _, t := range req.Topics {
 		one.Topics = append(one.Topics, kmsg.OffsetFetchRequestGroupTopic{Topic: t.Topic, Partitions: t.Partitions})
 	}
+	one.Topics = untold(once[toldOffset]{}, &one)
 	rg, err := g.fetchGroup(ctx, c, &one, req.RequireStable)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -155,6 +162,25 @@ func (g *Groups) fetchOffsets(ctx context.Context, c *Call, req *kmsg.OffsetFetc
 		resp.Topics = append(resp.Topics, rt)
 	}
 	return resp, nil
+}
+
+// toldOffset is an offset that an answer tells; the metadata with it may be a
+// thousand times what asks for it.
+type toldOffset struct {
+	group, topic string
+	id           [16]byte
+	partition    int32
+}
+
+// untold leaves out of a group's topics what was asked for before.
+func untold(told once[toldOffset], q *kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchRequestGroupTopic {
+	for i := range q.Topics {
+		t := &q.Topics[i]
+		t.Partitions = slices.DeleteFunc(t.Partitions, func(p int32) bool {
+			return !told.first(toldOffset{q.Group, t.Topic, t.TopicID, p})
+		})
+	}
+	return q.Topics
 }
 
 // fetchGroup answers for one group, whose topics are nil for all of them.
@@ -277,6 +303,7 @@ func (g *Groups) deleteOffsets(ctx context.Context, _ *Call, req *kmsg.OffsetDel
 		return nil, kerr.InvalidGroupID
 	}
 	resp := kmsg.NewPtrOffsetDeleteResponse()
+	at := map[string]int{} // in resp.Topics
 	good := *req
 	good.Topics = nil
 	for _, t := range req.Topics {
@@ -297,6 +324,7 @@ func (g *Groups) deleteOffsets(ctx context.Context, _ *Call, req *kmsg.OffsetDel
 			good.Topics = append(good.Topics, gt)
 		}
 		if len(rt.Partitions) > 0 {
+			at[t.Topic] = len(resp.Topics)
 			resp.Topics = append(resp.Topics, rt)
 		}
 	}
@@ -307,14 +335,9 @@ func (g *Groups) deleteOffsets(ctx context.Context, _ *Call, req *kmsg.OffsetDel
 		return nil, err
 	}
 	for _, t := range reply.(*kmsg.OffsetDeleteResponse).Topics {
-		merged := false
-		for i := range resp.Topics {
-			if resp.Topics[i].Topic == t.Topic {
-				resp.Topics[i].Partitions = append(resp.Topics[i].Partitions, t.Partitions...)
-				merged = true
-			}
-		}
-		if !merged {
+		if i, ok := at[t.Topic]; ok {
+			resp.Topics[i].Partitions = append(resp.Topics[i].Partitions, t.Partitions...)
+		} else {
 			resp.Topics = append(resp.Topics, t)
 		}
 	}

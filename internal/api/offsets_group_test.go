@@ -250,3 +250,53 @@ func TestOffsetDelete(t *testing.T) {
 		}
 	})
 }
+
+// What is asked for twice is told once; what names partitions of its own is not
+// taken for the same.
+func TestAskedForTwiceToldOnce(t *testing.T) {
+	t.Parallel()
+	inGroups(t, func(t *testing.T, f *groupFixture) {
+		f.member(9, "g")
+		askGroups[*kmsg.OffsetCommitResponse](f, 8, offsetCommit("h", "orders", 1, 42))
+		dr := kmsg.NewPtrDescribeGroupsRequest()
+		for range 1000 {
+			dr.Groups = append(dr.Groups, "g", "h")
+		}
+		if d := askGroups[*kmsg.DescribeGroupsResponse](f, 5, dr); len(d.Groups) != 2 || d.Groups[0].Group != "g" || len(d.Groups[0].Members) != 1 || d.Groups[1].Group != "h" {
+			t.Errorf("%d groups are described", len(d.Groups))
+		}
+		all, some := offsetFetch(9, "h", nil), offsetFetch(9, "h", map[string][]int32{"orders": {1, 2, 1, 1}})
+		for range 10 {
+			all.Groups = append(all.Groups, all.Groups[0])
+		}
+		all.Groups = append(all.Groups, some.Groups[0], some.Groups[0])
+		r := askGroups[*kmsg.OffsetFetchResponse](f, 9, all)
+		if len(r.Groups) != 3 || len(r.Groups[0].Topics) != 1 || len(r.Groups[1].Topics) != 1 || len(r.Groups[2].Topics[0].Partitions) != 0 {
+			t.Errorf("%d groups: %+v", len(r.Groups), r.Groups)
+			return
+		}
+		if ps := r.Groups[1].Topics[0].Partitions; len(ps) != 2 || ps[0].Offset != 42 || ps[1].Offset != -1 {
+			t.Errorf("%+v", ps)
+		}
+	})
+}
+
+// A topic that is named again and again is answered as often, not squared.
+func TestOffsetDeleteOfOneTopicManyTimes(t *testing.T) {
+	t.Parallel()
+	inGroups(t, func(t *testing.T, f *groupFixture) {
+		askGroups[*kmsg.OffsetCommitResponse](f, 8, offsetCommit("g", "orders", 1, 42))
+		req := kmsg.NewPtrOffsetDeleteRequest()
+		req.Group = "g"
+		for range 1000 {
+			req.Topics = append(req.Topics, kmsg.OffsetDeleteRequestTopic{Topic: "orders", Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: 1}, {Partition: 9}}})
+		}
+		n := 0
+		for _, rt := range askGroups[*kmsg.OffsetDeleteResponse](f, 0, req).Topics {
+			n += len(rt.Partitions)
+		}
+		if n > 2000 {
+			t.Errorf("%d partitions are answered", n)
+		}
+	})
+}

@@ -87,7 +87,7 @@ func NewProduce(cfg ProduceConfig) *Produce {
 
 // Routes are the family's rows.
 func (p *Produce) Routes() []Route {
-	return []Route{{Key: kmsg.Produce, Min: 3, Max: 13, AdvertiseMin: 0, raw: p.serve}}
+	return []Route{{Key: kmsg.Produce, Min: 3, Max: 13, AdvertiseMin: 0, quick: true, raw: p.serve}}
 }
 
 // produceRequest is what stands before the topics of a request.

@@ -32,11 +32,15 @@ func (p *Producers) Routes() []Route {
 
 func (p *Producers) describe(_ context.Context, _ *Call, req *kmsg.DescribeProducersRequest) (kmsg.Response, error) {
 	resp := kmsg.NewPtrDescribeProducersResponse()
+	told := once[topicPartition]{}
 	for _, t := range req.Topics {
 		rt := kmsg.NewDescribeProducersResponseTopic()
 		rt.Topic = t.Topic
 		bad := p.ValidName(t.Topic)
 		for _, i := range t.Partitions {
+			if !told.first(topicPartition{t.Topic, i}) {
+				continue
+			}
 			rp := kmsg.NewDescribeProducersResponseTopicPartition()
 			rp.Partition = i
 			err := bad

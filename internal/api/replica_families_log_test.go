@@ -251,6 +251,14 @@ func TestDescribeProducersOfRealLogs(t *testing.T) {
 	if a := ps[1].ActiveProducers[0]; a.ProducerID != 8 || a.ProducerEpoch != 0 || a.LastSequence != 2 || a.LastTimestamp != 1234 || a.CurrentTxnStartOffset != -1 || a.CoordinatorEpoch != -1 {
 		t.Errorf("%+v", a)
 	}
+	twice, err := p.describe(context.Background(), &Call{}, &kmsg.DescribeProducersRequest{Topics: []kmsg.DescribeProducersRequestTopic{
+		{Topic: "t", Partitions: []int32{1, 1, 1}}, {Topic: "t", Partitions: []int32{1, 0}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ts := twice.(*kmsg.DescribeProducersResponse).Topics; len(ts[0].Partitions) != 1 || len(ts[1].Partitions) != 1 || ts[1].Partitions[0].Partition != 0 {
+		t.Errorf("asked for twice: %+v", ts)
+	}
 }
 
 func TestLogDirsOfRealLogs(t *testing.T) {

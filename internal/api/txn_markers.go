@@ -60,6 +60,10 @@ type placed struct {
 	at   int32 // leader epoch
 }
 
+// maxGroupMarkers is how many partitions of the groups' topic one request writes
+// to at a time: a goroutine each. There are 50 of them by default.
+const maxGroupMarkers = 64
+
 // Write writes markers and waits until they are committed.
 func (m *Markers) Write(ctx context.Context, req *kmsg.WriteTxnMarkersRequest) *kmsg.WriteTxnMarkersResponse {
 	ctx, cancel := context.WithTimeout(ctx, m.Timeout)
@@ -83,6 +87,7 @@ func (m *Markers) Write(ctx context.Context, req *kmsg.WriteTxnMarkersRequest) *
 		resp.Markers = append(resp.Markers, rm)
 	}
 	var groups sync.WaitGroup
+	slots := make(chan struct{}, maxGroupMarkers)
 	var waits []placed
 	for i := range req.Markers {
 		q := &req.Markers[i]
@@ -98,7 +103,11 @@ func (m *Markers) Write(ctx context.Context, req *kmsg.WriteTxnMarkersRequest) *
 			for k, p := range t.Partitions {
 				code := &resp.Markers[i].Topics[j].Partitions[k].ErrorCode
 				if t.Topic == OffsetsTopic {
-					groups.Go(func() { *code = coord.Code(m.endInGroups(ctx, p, c)) })
+					slots <- struct{}{}
+					groups.Go(func() {
+						*code = coord.Code(m.endInGroups(ctx, p, c))
+						<-slots
+					})
 					continue
 				}
 				w, err := m.place(t.Topic, p, c)

@@ -19,7 +19,11 @@ import (
 // it lists the partitions that wait for their markers.
 func (x *Txns) describe(ctx context.Context, _ *Call, req *kmsg.DescribeTransactionsRequest) (kmsg.Response, error) {
 	resp := kmsg.NewPtrDescribeTransactionsResponse()
+	told := once[string]{}
 	for _, id := range req.TransactionalIDs {
+		if !told.first(id) {
+			continue
+		}
 		r := kmsg.NewDescribeTransactionsResponseTransactionState()
 		r.TransactionalID = id
 		t, err := x.look(ctx, id)

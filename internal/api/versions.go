@@ -4,7 +4,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -64,17 +63,19 @@ func (a *API) apiVersions(_ context.Context, c *Call, body []byte) (wire.Reply, 
 		return a.encode(c, resp), nil
 	}
 	if c.Version >= 3 {
-		req := kmsg.NewPtrApiVersionsRequest()
-		req.SetVersion(c.Version)
-		if err := req.ReadFrom(body); err != nil {
-			return wire.Reply{None: true, Close: true, Why: fmt.Sprintf("decode ApiVersions: %v", err)}, nil
+		// Not by kmsg, which keeps the tags that it does not know.
+		q := cursor{b: body, flexible: true}
+		name, version := q.name(), q.name()
+		q.tags(nil)
+		if q.bad {
+			return wire.Reply{None: true, Close: true, Why: "ApiVersions: " + errMalformed.Error()}, nil
 		}
-		if !softwareName(req.ClientSoftwareName) || !softwareName(req.ClientSoftwareVersion) {
+		if !softwareName(name) || !softwareName(version) {
 			resp.ErrorCode = kerr.InvalidRequest.Code
 			return a.encode(c, resp), nil
 		}
 		if c.Conn != nil {
-			c.Conn.SetSoftware(wire.Software{Name: req.ClientSoftwareName, Version: req.ClientSoftwareVersion})
+			c.Conn.SetSoftware(wire.Software{Name: string(name), Version: string(version)})
 		}
 	}
 	for key, r := range a.routes {
@@ -107,9 +108,17 @@ func (a *API) apiVersions(_ context.Context, c *Call, body []byte) (wire.Reply, 
 	return a.encode(c, resp), nil
 }
 
+// maxSoftwareName bounds what is kept of each connection.
+const maxSoftwareName = 256
+
 // softwareName is Kafka's rule for a client's name and version: letters and
 // digits, with dots and dashes inside.
-func softwareName(s string) bool {
+//
+// Differs from Kafka: no more than maxSoftwareName of them.
+func softwareName(s []byte) bool {
+	if len(s) == 0 || len(s) > maxSoftwareName {
+		return false
+	}
 	for i := 0; i < len(s); i++ {
 		switch b := s[i]; {
 		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9':
@@ -118,5 +127,5 @@ func softwareName(s string) bool {
 			return false
 		}
 	}
-	return s != ""
+	return true
 }

@@ -62,6 +62,7 @@ func (n *Node) startControl(context.Context) error {
 	}
 	n.members = n.newMembers(env)
 	n.desk = uplink.NewDesk(n.controller, n.members, env)
+	n.desk.Measure = api.Measure
 	n.startCarrier()
 	n.quorum, err = quorum.Open(quorum.Config{
 		NodeID: b.NodeID, Directory: n.metaDir.ID(), FS: n.fs, Cluster: n.identity.cluster, Voters: n.begins.voters, Transport: n.carrier,

@@ -204,10 +204,13 @@ func connectionLimits(b *config.Broker) wire.Limits {
 	l := wire.Limits{
 		MaxConnections: b.Network.MaxConnections, MaxPerSec: b.Network.MaxConnectionsPerSec,
 		MaxPerIP: b.Network.MaxConnectionsPerIP, PerIP: b.Network.MaxPerIPOverrides,
-		Listeners: map[string]wire.ListenerLimits{},
+		Listeners: map[string]wire.ListenerLimits{}, Apart: map[string]bool{},
 	}
 	for _, x := range b.Listeners {
 		l.Listeners[x.Name] = wire.ListenerLimits{MaxConnections: x.MaxConnections, MaxPerSec: x.MaxConnectionsPerSec}
+		// Where clients use a node's listener too, its limits hold there as well.
+		clients := slices.ContainsFunc(b.Listeners, func(y config.Listener) bool { return !y.Controller && y.Name != b.InterBrokerListener })
+		l.Apart[x.Name] = x.Controller || clients && x.Name == b.InterBrokerListener
 	}
 	return l
 }

@@ -166,7 +166,7 @@ func (p *Partition) committedLocked(upTo int64, epoch int32) *kerr.Error {
 func (p *Partition) AwaitReadable(iso Isolation, seen int64, w Waker) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.offline || p.log.Load() == nil || p.bound(iso) != seen {
+	if p.offline || p.closed || p.log.Load() == nil || p.bound(iso) != seen {
 		return false
 	}
 	p.gate.addReader(iso, w)

@@ -64,11 +64,11 @@ func (p *Partition) offsetAt(timestamp int64, iso Isolation, currentEpoch int32,
 			return nothingFound, late
 		}
 		return OffsetAt{Offset: bound, Timestamp: batch.NoTimestamp, LeaderEpoch: role.epoch}, nil
-	case Earliest, EarliestLocal, EarliestPendingUpload:
-		// Without tiered storage the log is all local, and all of it pending.
+	case Earliest, EarliestLocal:
+		// Without tiered storage the log is all local.
 		start := log.Start()
 		return OffsetAt{Offset: start, Timestamp: batch.NoTimestamp, LeaderEpoch: log.EpochAt(start)}, nil
-	case LatestTiered:
+	case LatestTiered, EarliestPendingUpload: // nothing is tiered, nor will be
 		return nothingFound, nil
 	case MaxTimestamp:
 		at, found, err = log.MaxTimestamp()

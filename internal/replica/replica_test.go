@@ -286,7 +286,7 @@ func TestOffsetsByTime(t *testing.T) {
 	for _, c := range []struct {
 		ask, offset, timestamp int64
 	}{
-		{Latest, 4, -1}, {Earliest, 0, -1}, {EarliestLocal, 0, -1}, {EarliestPendingUpload, 0, -1}, {LatestTiered, -1, -1},
+		{Latest, 4, -1}, {Earliest, 0, -1}, {EarliestLocal, 0, -1}, {EarliestPendingUpload, -1, -1}, {LatestTiered, -1, -1},
 		{MaxTimestamp, 2, now - 100}, {0, 0, now - 500}, {now - 450, 1, now - 400}, {now - 350, 2, now - 100}, {now, -1, -1},
 	} {
 		at, err := p.OffsetAt(c.ask, ReadUncommitted, NoEpoch, true)
@@ -485,6 +485,9 @@ func TestTopicsComeAndGo(t *testing.T) {
 	wantCode(t, "read of a deleted topic", err, kerr.UnknownTopicOrPartition)
 	_, err = p.Append(records(t, 0, 1), 1, AppendOptions{ExpectedEpoch: NoEpoch})
 	wantCode(t, "append to a deleted topic", err, kerr.UnknownTopicOrPartition)
+	if seen := p.HighWatermark(); p.AwaitReadable(ReadUncommitted, seen, newWoken()) {
+		t.Error("a fetch that has just read waits at a deleted topic, where nobody wakes it")
+	}
 	if w.table.Named("t", 0) != nil || w.table.ByID([16]byte{1}, 0) != nil || len(w.table.All()) != 0 {
 		t.Error("still in the table")
 	}

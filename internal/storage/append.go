@@ -79,8 +79,7 @@ func (l *Log) appendLocked(vs []batch.View, total int64, a Append) (r Appended, 
 	}
 	var u *producer.Update
 	if producers {
-		u = l.producers.Prepare(producer.Rules{Origin: a.Origin, TxnVersion: a.TxnVersion, Guarded: a.Guarded, Guard: a.Guard,
-			Heard: l.dir.cfg.Now().UnixMilli()})
+		u = l.producers.Prepare(producer.Rules{Origin: a.Origin, TxnVersion: a.TxnVersion, Guarded: a.Guarded, Guard: a.Guard})
 		for _, v := range vs {
 			if err := u.Add(v); err != nil {
 				return r, false, fmt.Errorf("producer %d, epoch %d, sequence %d, offset %d: %w",

@@ -280,15 +280,12 @@ func (l *Log) rebuildProducers(snapshots []int64, end int64) error {
 	if err != nil {
 		return err
 	}
-	t.Expire(l.dir.cfg.Now().UnixMilli(), l.expiryMillis())
 	l.mu.Lock()
 	l.producers = t
 	l.noteUnstableLocked()
 	l.mu.Unlock()
 	return nil
 }
-
-func (l *Log) expiryMillis() int64 { return l.cfg.Load().ProducerExpiry.Milliseconds() }
 
 // replayBytes is how far back at least, besides one whole segment, headers are
 // read to learn five batches of each producer: a snapshot knows only the last.

@@ -191,8 +191,6 @@ func (l *Log) reloadProducersLocked(end int64) error {
 	if err != nil {
 		return err
 	}
-	t.HeardAs(l.producers)
-	t.Expire(l.dir.cfg.Now().UnixMilli(), l.expiryMillis())
 	t.Committed(l.hw.Load())
 	l.producers = t
 	l.noteUnstableLocked()

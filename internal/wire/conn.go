@@ -56,6 +56,7 @@ type Conn struct {
 	mu      sync.Mutex
 	queue   []item
 	head    int
+	queued  int           // bytes of the replies in the queue
 	waiting bool          // the reader waits on turn
 	turn    chan struct{} // cap 1: the queue got shorter
 	writing atomic.Bool   // set by the reader, cleared by the writer, under mu
@@ -77,6 +78,10 @@ const (
 // maxQueued bounds the answers waiting behind Pendings on one connection. A
 // producer pipelines 5 by default; more than this and the reader waits.
 const maxQueued = 512
+
+// maxQueuedBytes bounds what the answers waiting in the queue hold in memory:
+// beyond it the reader waits too.
+const maxQueuedBytes = 64 << 10
 
 // item is an answer in the queue: a reply, or a pending one.
 type item struct {

@@ -12,7 +12,7 @@ import (
 // Kafka's overrides want it.
 type Limits struct {
 	// MaxConnections is max.connections; at the limit nothing is accepted
-	// until a connection closes.
+	// until a connection closes, but over listeners that are Apart.
 	MaxConnections int
 	// MaxPerIP and PerIP are max.connections.per.ip and its overrides; one too
 	// many is closed.
@@ -24,6 +24,10 @@ type Limits struct {
 	// Listeners are the limits of single listeners, by name; the server's hold
 	// beside them.
 	Listeners map[string]ListenerLimits
+	// Apart are the listeners over which nodes talk: MaxConnections and
+	// MaxPerSec do not hold there, so that clients who use them up do not keep
+	// replicas from their leader.
+	Apart map[string]bool
 }
 
 // ListenerLimits bound the connections of one listener.
@@ -47,7 +51,7 @@ func (s *Server) freedLocked() {
 // fullLocked tells whether a listener may accept no more for now.
 func (s *Server) fullLocked(listener string) bool {
 	l := s.limits.Load()
-	if l.MaxConnections > 0 && len(s.conns) >= l.MaxConnections {
+	if l.MaxConnections > 0 && len(s.conns) >= l.MaxConnections && !l.Apart[listener] {
 		return true
 	}
 	own := l.Listeners[listener].MaxConnections
@@ -91,6 +95,9 @@ func (p *pacer) take(now time.Time, perSecond int) time.Duration {
 func (s *Server) awaitPace(own *pacer, listener string) bool {
 	l := s.limits.Load()
 	now := time.Now()
-	wait := max(s.pace.take(now, l.MaxPerSec), own.take(now, l.Listeners[listener].MaxPerSec))
+	wait := own.take(now, l.Listeners[listener].MaxPerSec)
+	if !l.Apart[listener] {
+		wait = max(wait, s.pace.take(now, l.MaxPerSec))
+	}
 	return wait == 0 || s.wait(wait)
 }

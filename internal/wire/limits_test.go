@@ -87,3 +87,36 @@ func TestPacer(t *testing.T) {
 		t.Errorf("without a limit: %v", w)
 	}
 }
+
+// Clients that take all connections there are do not keep nodes from each other.
+func TestNodesAreLetInBesideTheLimits(t *testing.T) {
+	t.Parallel()
+	opened := make(chan string, 100)
+	s := NewServer(Config{Handler: newEcho(), Metrics: openings{opened}})
+	s.SetLimits(Limits{MaxPerIP: 100, MaxConnections: 1, MaxPerSec: 1, Apart: map[string]bool{"NODES": true}})
+	addr := map[string]string{}
+	for _, name := range []string{"CLIENTS", "NODES"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr[name] = l.Addr().String()
+		go s.Serve(l, name) //nolint:errcheck // nil after Close
+	}
+	t.Cleanup(func() { _ = s.Close(context.Background()) })
+	for _, name := range []string{"CLIENTS", "NODES", "NODES"} {
+		c, err := net.Dial("tcp", addr[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		select {
+		case got := <-opened:
+			if got != name {
+				t.Fatalf("%s was opened", got)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("nobody is let in over %s", name)
+		}
+	}
+}

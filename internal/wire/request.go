@@ -91,6 +91,9 @@ type Kind struct {
 	// Parks: serving may wait for long (a join, a long poll), so the request
 	// is moved to a buffer of its size first.
 	Parks bool
+	// Quick: serving waits for nothing, or by a Pending. Answers of pipelined
+	// requests are written together; before one that is not quick they go out.
+	Quick bool
 }
 
 // Software is what a client said of itself (KIP-511).

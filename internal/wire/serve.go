@@ -22,12 +22,19 @@ func (c *Conn) serve(frame []byte) bool {
 	// c.now is when the frame was received or, where it came with the one
 	// before, when that was served.
 	ctx := c.ctx
+	if !kind.Quick {
+		// Answers wait for their like, not for what this one may wait for.
+		if !c.writing.Load() && !c.out.empty() && c.out.flush() != nil {
+			return false
+		}
+		c.park()
+	}
 	var own *buffer
 	if kind.Parks {
-		// It may wait for long: not with 64 KiB of the pool for a few bytes.
+		// It may wait for long: not with 64 KiB of the pool for a few bytes,
+		// its own or of the request after it.
 		ctx = c.parked
-		c.park()
-		if c.r == c.w && len(c.in.b) == connBuffer {
+		if len(c.in.b) == connBuffer && 2*(c.w-c.r) <= 16<<10 {
 			if own = c.s.pool.tryGet(len(body)); own != nil {
 				body = own.b[:copy(own.b, body)]
 				c.shrink()
@@ -49,6 +56,7 @@ func (c *Conn) serve(frame []byte) bool {
 
 	if pending == nil {
 		if c.writing.Load() && c.enqueue(it, false) {
+			c.awaitQueue()
 			return !reply.Close && !c.failed.Load()
 		}
 		return c.answer(&it)
@@ -59,7 +67,7 @@ func (c *Conn) serve(frame []byte) bool {
 			return false
 		}
 		c.enqueue(it, true)
-		c.awaitWriter(maxQueued)
+		c.awaitQueue()
 		return !c.failed.Load()
 	}
 	// Everything else that waits stops the reading, and waits behind what is
@@ -154,15 +162,24 @@ func (c *Conn) enqueue(it item, start bool) bool {
 		go c.write()
 	}
 	c.queue = append(c.queue, it)
+	c.queued += it.reply.bytes()
 	return true
 }
 
-// awaitWriter waits until no more than limit answers are queued; 0 means until
-// the writer has ended and the output is the reader's.
+// awaitQueue waits until the queue has room. The client may leave meanwhile.
+func (c *Conn) awaitQueue() {
+	c.park()
+	c.awaitWriter(maxQueued)
+	c.phase.Store(phaseServe)
+}
+
+// awaitWriter waits until no more than limit answers are queued, nor too many
+// bytes of them; 0 means until the writer has ended and the output is the
+// reader's.
 func (c *Conn) awaitWriter(limit int) {
 	for c.writing.Load() {
 		c.mu.Lock()
-		if n := len(c.queue) - c.head; !c.writing.Load() || limit > 0 && n <= limit {
+		if n := len(c.queue) - c.head; !c.writing.Load() || limit > 0 && n <= limit && c.queued <= maxQueuedBytes {
 			c.mu.Unlock()
 			return
 		}
@@ -193,6 +210,7 @@ func (c *Conn) write() {
 		it := c.queue[c.head]
 		c.queue[c.head] = item{}
 		c.head++
+		c.queued -= it.reply.bytes()
 		if c.head >= 64 && c.head*2 >= len(c.queue) {
 			n := copy(c.queue, c.queue[c.head:])
 			clear(c.queue[n:])
@@ -243,6 +261,15 @@ func (c *Conn) toldLocked() {
 		default:
 		}
 	}
+}
+
+// bytes is what a reply holds in memory.
+func (r *Reply) bytes() int {
+	n := len(r.Body)
+	for i := range r.Parts {
+		n += len(r.Parts[i].Bytes)
+	}
+	return n
 }
 
 func release(r *Reply) {

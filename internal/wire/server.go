@@ -270,6 +270,7 @@ func (s *Server) open(nc net.Conn, listener string) {
 		}
 		_ = nc.Close()
 		c.cancel()
+		c.stopParked()
 		return
 	}
 	s.perIP[ip]++

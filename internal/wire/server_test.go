@@ -55,7 +55,7 @@ func (e *echo) Serve(_ context.Context, r *Request) (Reply, Pending) {
 }
 
 func testKind(key, version int16) (Kind, bool) {
-	return Kind{FlexibleHeader: version > 0, Parks: key == 2}, key <= 5
+	return Kind{FlexibleHeader: version > 0, Parks: key == 2, Quick: key != 2 && key != 6}, key <= 6
 }
 
 type fdFile struct{ *os.File }

@@ -47,13 +47,15 @@ func ElectLeaders(img *meta.Image, req *kmsg.ElectLeadersRequest, env Env) ([]me
 			resp.Topics = append(resp.Topics, t)
 		}
 	}
+	seen := map[place]bool{}
 	for _, topic := range req.Topics {
 		t := kmsg.NewElectLeadersResponseTopic()
 		t.Topic = topic.Topic
-		for i, p := range topic.Partitions {
-			if slices.Contains(topic.Partitions[:i], p) {
+		for _, p := range topic.Partitions {
+			if seen[place{topic.Topic, p}] {
 				continue // one election is enough, and two records would race
 			}
+			seen[place{topic.Topic, p}] = true
 			r, err := one(topic.Topic, p)
 			add(&t, p, r, err)
 		}

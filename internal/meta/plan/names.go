@@ -44,3 +44,9 @@ func legalCharacters(name string) bool {
 	}
 	return true
 }
+
+// place names a partition.
+type place struct {
+	topic string
+	index int32
+}

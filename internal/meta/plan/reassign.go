@@ -93,10 +93,6 @@ func AlterReassignments(img *meta.Image, req *kmsg.AlterPartitionAssignmentsRequ
 	resp := req.ResponseKind().(*kmsg.AlterPartitionAssignmentsResponse)
 	mayResize := req.AllowReplicationFactorChange // true where the version has no such field
 	resp.AllowReplicationFactorChange = mayResize
-	type place struct {
-		topic string
-		index int32
-	}
 	seen := map[place]bool{}
 	var records []meta.Record
 	for _, t := range req.Topics {
@@ -232,8 +228,14 @@ func ListReassignments(img *meta.Image, req *kmsg.ListPartitionReassignmentsRequ
 			list(t, func(int32) bool { return true })
 		}
 	}
-	for _, asked := range req.Topics {
-		list(img.Topic(asked.Topic), func(i int32) bool { return slices.Contains(asked.Partitions, i) })
+	asked := map[place]bool{}
+	for _, t := range req.Topics {
+		for _, i := range t.Partitions {
+			asked[place{t.Topic, i}] = true
+		}
+	}
+	for _, n := range uniqueNames(req.Topics, func(t kmsg.ListPartitionReassignmentsRequestTopic) string { return t.Topic }) {
+		list(img.Topic(n.name), func(i int32) bool { return asked[place{n.name, i}] })
 	}
 	return resp
 }

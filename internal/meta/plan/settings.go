@@ -61,10 +61,12 @@ func alterSome(img *meta.Image, r *kmsg.IncrementalAlterConfigsRequestResource, 
 		return nil, err
 	}
 	var nulls []string
-	for i, c := range r.Configs {
-		if slices.ContainsFunc(r.Configs[:i], func(o kmsg.IncrementalAlterConfigsRequestResourceConfig) bool { return o.Name == c.Name }) {
+	seen := map[string]bool{}
+	for _, c := range r.Configs {
+		if seen[c.Name] {
 			return nil, fail(kerr.InvalidRequest, "Error due to duplicate config keys")
 		}
+		seen[c.Name] = true
 		if c.Value == nil && c.Op != kmsg.IncrementalAlterConfigOpDelete {
 			nulls = append(nulls, c.Name)
 		}
@@ -99,6 +101,9 @@ func alterOne(t meta.ResourceType, old meta.Settings, c kmsg.IncrementalAlterCon
 	current, ok := old.Get(c.Name)
 	if !ok {
 		current, _ = schema.Default(t, c.Name)
+	}
+	if len(*c.Value) > math.MaxInt16 {
+		return nil, tooLong() // before it is gone through
 	}
 	parts := slices.DeleteFunc(strings.Split(current, ","), func(p string) bool { return p == "" })
 	for _, p := range strings.Split(*c.Value, ",") {
@@ -243,10 +248,15 @@ func exists(img *meta.Image, r meta.Resource) error {
 	return nil
 }
 
+// tooLong refuses the value of a setting.
+func tooLong() error {
+	return fail(kerr.InvalidConfig, "The configuration value cannot be added because it exceeds the maximum value size of %d bytes.", math.MaxInt16)
+}
+
 func checkSettings(schema Schema, r meta.Resource, all, old map[string]string) error {
 	for _, k := range sortedKeys(all) {
 		if len(all[k]) > math.MaxInt16 {
-			return fail(kerr.InvalidConfig, "The configuration value cannot be added because it exceeds the maximum value size of %d bytes.", math.MaxInt16)
+			return tooLong()
 		}
 	}
 	return settingsError(schema.Validate(r, all, old))

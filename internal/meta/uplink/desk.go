@@ -34,6 +34,9 @@ type Desk struct {
 	controller Controller
 	members    Members // nil: nobody keeps brokers
 	env        plan.Env
+	// Measure refuses the body of a request of Kafka's that would take too much
+	// to decode; nil: none is. Set before anything is served.
+	Measure func(key, version int16, body []byte) error
 
 	mu    sync.Mutex // leaf: guards lines
 	lines map[any]line
@@ -358,6 +361,17 @@ func translate(name string, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
+// decode reads the body of a request, which has been measured.
+func (d *Desk) decode(req kmsg.Request, version int16, body []byte) error {
+	if d.Measure != nil {
+		if err := d.Measure(req.Key(), version, body); err != nil {
+			return err
+		}
+	}
+	req.SetVersion(version)
+	return req.ReadFrom(body)
+}
+
 // Forward serves a request that another broker forwards. body is a Forward,
 // the answer a Forwarded; conn is the connection it came over and life ends
 // with that.
@@ -370,9 +384,8 @@ func (d *Desk) Forward(life context.Context, body []byte, conn any) []byte {
 	if req == nil || f.Version < 0 || f.Version > req.MaxVersion() {
 		return answerError(0, fmt.Errorf("%w: api key %d version %d", kerr.UnsupportedVersion, f.Key, f.Version))
 	}
-	req.SetVersion(f.Version)
 	// A copy: kmsg's byte fields point into what they are read from.
-	if err := req.ReadFrom(append([]byte(nil), f.Body...)); err != nil {
+	if err := d.decode(req, f.Version, append([]byte(nil), f.Body...)); err != nil {
 		return answerError(0, fmt.Errorf("%w: %s: %w", kerr.InvalidRequest, nameOf(req), err))
 	}
 	ctx, cancel := context.WithTimeout(life, time.Duration(max(f.TimeoutMillis, 1))*time.Millisecond)

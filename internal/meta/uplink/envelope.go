@@ -19,7 +19,7 @@ import (
 //
 // life ends with the connection.
 func (d *Desk) Envelope(life context.Context, e *kmsg.EnvelopeRequest) (*kmsg.EnvelopeResponse, error) {
-	req, correlation, err := unwrap(e.RequestData)
+	req, correlation, err := d.unwrap(e.RequestData)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (d *Desk) Envelope(life context.Context, e *kmsg.EnvelopeRequest) (*kmsg.En
 	return out, nil
 }
 
-func unwrap(b []byte) (kmsg.Request, uint32, error) {
+func (d *Desk) unwrap(b []byte) (kmsg.Request, uint32, error) {
 	r := reader{b: b}
 	key, version, correlation := int16(r.fixed(2)), int16(r.fixed(2)), uint32(r.fixed(4))
 	if n := int16(r.fixed(2)); n > 0 {
@@ -63,7 +63,7 @@ func unwrap(b []byte) (kmsg.Request, uint32, error) {
 	if r.err != nil {
 		return nil, 0, errors.Join(kerr.InvalidRequest, r.err)
 	}
-	if err := req.ReadFrom(append([]byte(nil), r.b...)); err != nil {
+	if err := d.decode(req, version, append([]byte(nil), r.b...)); err != nil {
 		return nil, 0, errors.Join(kerr.InvalidRequest, err)
 	}
 	return req, correlation, nil

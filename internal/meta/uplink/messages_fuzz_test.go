@@ -139,3 +139,25 @@ func TestEveryRequestIsForwarded(t *testing.T) {
 		}
 	}
 }
+
+// TestForwardedIsMeasured: what is forwarded is measured before it is decoded.
+func TestForwardedIsMeasured(t *testing.T) {
+	t.Parallel()
+	d := NewDesk(nil, nil, plan.Env{})
+	var seen []byte
+	d.Measure = func(key, version int16, body []byte) error {
+		if key != 19 || version != 7 {
+			t.Errorf("key %d version %d", key, version)
+		}
+		seen = bytes.Clone(body)
+		return errMessage
+	}
+	var got Forwarded
+	if err := got.ReadFrom(d.Forward(t.Context(), (&Forward{Key: 19, Version: 7, Body: []byte("forwarded")}).AppendTo(nil), nil)); err != nil || got.Code != kerr.InvalidRequest.Code || string(seen) != "forwarded" {
+		t.Errorf("%+v %v, measured %q", got, err, seen)
+	}
+	_, err := d.Envelope(t.Context(), &kmsg.EnvelopeRequest{RequestData: append([]byte{0, 19, 0, 7, 1, 2, 3, 4, 0xff, 0xff, 0}, "wrapped"...)})
+	if !errors.Is(err, kerr.InvalidRequest) || string(seen) != "wrapped" {
+		t.Errorf("%v, measured %q", err, seen)
+	}
+}

@@ -87,6 +87,11 @@ type Uplink struct {
 	epoch  atomic.Int64
 }
 
+// sharedPatience is how long the controller may be silent before a client's
+// request whose time is over ends the connection that carries all clients'. The
+// others on it are asked again then, and their changes may meet themselves.
+const sharedPatience = 5 * time.Second
+
 // New makes an uplink; nothing is dialled before it is asked.
 func New(cfg Config) *Uplink {
 	u := &Uplink{cfg: cfg}
@@ -97,7 +102,9 @@ func New(cfg Config) *Uplink {
 	if cfg.Whereabouts != nil {
 		u.beats = peer.NewPool(cfg.Peer, cfg.Whereabouts.Address)
 		u.isr = peer.NewPool(cfg.Peer, cfg.Whereabouts.Address)
-		u.others = peer.NewPool(cfg.Peer, cfg.Whereabouts.Address)
+		shared := cfg.Peer
+		shared.Patience = sharedPatience
+		u.others = peer.NewPool(shared, cfg.Whereabouts.Address)
 	}
 	return u
 }

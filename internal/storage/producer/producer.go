@@ -81,16 +81,22 @@ func (m Meta) First() int64 { return m.LastOffset - int64(m.OffsetDelta) }
 
 type entry struct {
 	txnFirst         int64 // -1: none
-	lastTimestamp    int64
-	heard            int64 // when it appended last in the life of this process, in ms; 0: not yet
+	lastTimestamp    int64 // of its records: an old one says nothing of its age
+	heard            int64 // ms; heardSince and heardBefore are no times
 	coordinatorEpoch int32
 	epoch            int16
 	n                int8 // batches[:n], oldest first
 	batches          [Retained]Meta
 }
 
-// grace is how long at least a producer is remembered that was heard before this
-// process began (ms).
+// An entry's heard is the time of the first Expire after its last batch.
+const (
+	heardSince  int64 = 0  // a batch came since the last Expire
+	heardBefore int64 = -1 // read from a snapshot, no batch since
+)
+
+// grace is how long at least a producer is remembered that a snapshot told of
+// (ms): its time is that of its records.
 const grace = 3_600_000
 
 func newEntry() entry {
@@ -175,7 +181,6 @@ type Update struct {
 	txnVer    int16
 	guarded   bool
 	guard     uint64
-	heard     int64
 	pending   []pending
 	started   []txn
 	completed []Completed
@@ -194,14 +199,12 @@ type Rules struct {
 	// Guarded asks for a guard (see Begin) with a transaction's first batch.
 	Guarded bool
 	Guard   uint64
-	// Heard is the time, in ms; 0 where what was appended before is gone through.
-	Heard int64
 }
 
 // Prepare begins an update.
 func (t *Table) Prepare(r Rules) *Update {
 	u := &t.update
-	*u = Update{t: t, origin: r.Origin, txnVer: r.TxnVersion, guarded: r.Guarded, guard: r.Guard, heard: r.Heard,
+	*u = Update{t: t, origin: r.Origin, txnVer: r.TxnVersion, guarded: r.Guarded, guard: r.Guard,
 		pending: u.pending[:0], started: u.started[:0], completed: u.completed[:0]}
 	return u
 }
@@ -214,7 +217,6 @@ func (u *Update) Add(v batch.View) error {
 	}
 	p := u.entry(v.ProducerID())
 	e := &p.e
-	e.heard = max(e.heard, u.heard)
 	epoch := v.ProducerEpoch()
 	transactional := v.Attributes().Transactional()
 	p.txn = p.txn || transactional
@@ -321,6 +323,7 @@ func (u *Update) Empty() bool { return len(u.pending) == 0 }
 func (t *Table) Apply(u *Update, ended func(c Completed, stable int64)) {
 	for i := range u.pending {
 		p := &u.pending[i]
+		p.e.heard = heardSince
 		if e := t.entries[p.pid]; e != nil {
 			*e = p.e
 		} else {
@@ -406,29 +409,24 @@ func (t *Table) FirstOpen() int64 {
 // Expire forgets producers that wrote nothing for age (in ms) and have no
 // transaction open.
 //
-// Differs from Kafka: there the time of the last record alone counts, and a
-// producer of old records is forgotten between two of its batches.
+// Differs from Kafka: it goes by the records' timestamps, and so forgets a
+// producer of old records (a backfill, a mirror) while it is about to try its
+// last batch again, and never one of records from the future.
 func (t *Table) Expire(now, age int64) {
 	for pid, e := range t.entries {
-		if e.heard == 0 {
-			e.heard = now - max(age-grace, 0)
+		switch e.heard {
+		case heardSince:
+			e.heard = now
+		case heardBefore:
+			e.heard = min(now, max(e.lastTimestamp, now-age+grace))
 		}
-		if e.txnFirst < 0 && now-max(e.lastTimestamp, e.heard) >= age {
+		if e.txnFirst < 0 && now-e.heard >= age {
 			delete(t.entries, pid)
 		}
 	}
 	for pid, g := range t.guards {
 		if now-g.since >= age {
 			delete(t.guards, pid)
-		}
-	}
-}
-
-// HeardAs takes over from a table of the same log when producers were heard.
-func (t *Table) HeardAs(old *Table) {
-	for pid, e := range t.entries {
-		if o := old.entries[pid]; o != nil {
-			e.heard = o.heard
 		}
 	}
 }

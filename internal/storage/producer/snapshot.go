@@ -109,6 +109,7 @@ func (t *Table) Load(b []byte) error {
 }
 
 func (t *Table) put(pid int64, e entry) {
+	e.heard = heardBefore
 	t.entries[pid] = &e
 	if e.txnFirst >= 0 {
 		t.ongoing = insert(t.ongoing, txn{e.txnFirst, -1, pid})

@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // conn is one connection. Requests enter waiting before they are written, so
@@ -21,7 +23,15 @@ type conn struct {
 	dead        chan struct{}
 	once        sync.Once
 	why         error // written before dead is closed
+	made        time.Time
+	last        atomic.Int64 // nanoseconds after made: an answer came, or nothing was asked
 }
+
+// heard notes that the other side owes nothing older than this moment.
+func (c *conn) heard() { c.last.Store(int64(time.Since(c.made))) }
+
+// silent is how long the other side has owed an answer and given none.
+func (c *conn) silent() time.Duration { return time.Since(c.made) - time.Duration(c.last.Load()) }
 
 // waiter is a request on its way.
 type waiter struct {
@@ -81,6 +91,7 @@ func (c *conn) read(p *Peer) error {
 		if err != nil {
 			return err
 		}
+		c.heard()
 		w.answer <- Answer{Body: body, buf: buf, pool: &p.buffers}
 	}
 }

@@ -13,7 +13,8 @@
 //   - An answer goes to the request whose correlation id it has; one out of
 //     order ends the connection.
 //   - A request that is not answered within its time ends the connection: what
-//     stands behind it would wait too.
+//     stands behind it would wait too. Where requests of many callers share one,
+//     Config.Patience keeps who has little time from ending it for all.
 //   - Frames above Config.MaxFrame end the connection before memory is taken.
 //
 // Concurrency: Do may be called by any number of goroutines. Config.InFlight

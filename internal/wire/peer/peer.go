@@ -35,6 +35,9 @@ type Config struct {
 	InFlight int
 	// Timeout of a request from its turn on, dialling included; 30 s.
 	Timeout time.Duration
+	// Patience is how long a connection with requests on it must have been
+	// silent to be ended by one whose time is over; 0: by any.
+	Patience time.Duration
 	// BackOff after a failed dial, in which requests fail at once; 50 ms,
 	// doubled with each failure up to MaxBackOff, 1 s.
 	BackOff, MaxBackOff time.Duration
@@ -138,7 +141,7 @@ func (p *Peer) Do(ctx context.Context, q Request) (Answer, error) {
 			return Answer{}, fmt.Errorf("%w: %w", ErrLost, c.why)
 		}
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && c.silent() >= p.cfg.Patience {
 			c.end(fmt.Errorf("api key %d was not answered in time", q.Key))
 		}
 		return Answer{}, fmt.Errorf("peer: api key %d: %w", q.Key, ctx.Err())
@@ -205,6 +208,9 @@ func (p *Peer) send(ctx context.Context, q Request) (*conn, *waiter, error) {
 	}
 	c.correlation++
 	w := &waiter{correlation: c.correlation, flexible: q.Flexible && q.Key != int16(kmsg.ApiVersions), answer: make(chan Answer, 1)}
+	if len(c.waiting) == 0 {
+		c.heard()
+	}
 	select {
 	case c.waiting <- w:
 	case <-c.dead:
@@ -240,7 +246,7 @@ func (p *Peer) connected(ctx context.Context) (*conn, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	p.failures = 0
-	p.conn = &conn{nc: nc, waiting: make(chan *waiter, p.cfg.InFlight), dead: make(chan struct{})}
+	p.conn = &conn{nc: nc, waiting: make(chan *waiter, p.cfg.InFlight), dead: make(chan struct{}), made: time.Now()}
 	c := p.conn
 	p.readers.Go(func() {
 		c.end(c.read(p))

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -266,4 +267,59 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("%d bytes of body in a frame of %d", len(body), len(b))
 		}
 	})
+}
+
+// One request whose own time is short takes nobody else's connection away while
+// it has not been silent for long; what comes too late goes to nobody.
+func TestShortTimeEndsNobodyElse(t *testing.T) {
+	gaveUp := make(chan struct{})
+	addr := serve(t, func(c net.Conn, _ int) {
+		first, err := readFrame(c)
+		if err != nil {
+			return
+		}
+		second, err := readFrame(c)
+		if err != nil {
+			return
+		}
+		<-gaveUp
+		_, _ = c.Write(append(answer(first.correlation, 1), answer(second.correlation, 2)...))
+		third, err := readFrame(c)
+		if err != nil {
+			return
+		}
+		_, _ = c.Write(answer(third.correlation, 3))
+		_, _ = readFrame(c)
+	})
+	p := to(t, Config{Patience: time.Hour}, addr)
+	patient := make(chan error, 1)
+	sent := make(chan struct{})
+	go func() {
+		c, w, err := p.send(t.Context(), Request{Key: 3})
+		close(sent)
+		if err == nil {
+			select {
+			case a := <-w.answer:
+				if a.Body[0] != 1 {
+					err = fmt.Errorf("answer %d", a.Body)
+				}
+			case <-c.dead:
+				err = c.why
+			}
+		}
+		patient <- err
+	}()
+	<-sent
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := p.Do(ctx, Request{Key: 4}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v", err)
+	}
+	close(gaveUp)
+	if err := <-patient; err != nil {
+		t.Fatalf("who has time: %v", err)
+	}
+	if a, err := p.Do(t.Context(), Request{Key: 5}); err != nil || a.Body[0] != 3 {
+		t.Fatalf("%v %v", a.Body, err)
+	}
 }
