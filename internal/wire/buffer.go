@@ -102,10 +102,7 @@ func (p *pool) tryGet(n int) *buffer {
 		}
 	}
 	if class < len(p.small) {
-		if b, ok := p.small[class].Get().(*buffer); ok {
-			return b
-		}
-		return &buffer{b: make([]byte, size), class: class}
+		return p.getSmall(class)
 	}
 	p.mu.Lock()
 	if stack := p.large[class]; len(stack) > 0 {
@@ -122,6 +119,25 @@ func (p *pool) tryGet(n int) *buffer {
 	}
 	p.mu.Unlock()
 	return &buffer{b: make([]byte, size), class: class}
+}
+
+func (p *pool) getSmall(class int) *buffer {
+	if b, ok := p.small[class].Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{b: make([]byte, classes[class]), class: class}
+}
+
+// exchange returns a buffer of at least n bytes to whoever puts a larger one
+// back at once. So it must not depend on the budget: when that is spent, all
+// would keep what they have, and nobody could be read from.
+func (p *pool) exchange(n int) *buffer {
+	class := classFor(n)
+	if class < 0 || classes[class] >= connBuffer {
+		return p.tryGet(n)
+	}
+	p.used.Add(int64(classes[class]))
+	return p.getSmall(class)
 }
 
 // put takes a buffer back.

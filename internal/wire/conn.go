@@ -407,8 +407,9 @@ func (c *Conn) ensure() bool {
 }
 
 // move takes what was received to a buffer of at least n bytes.
-func (c *Conn) move(n int) bool {
-	b := c.s.pool.tryGet(n)
+func (c *Conn) move(n int) bool { return c.moveTo(c.s.pool.tryGet(n)) }
+
+func (c *Conn) moveTo(b *buffer) bool {
 	if b == nil {
 		return false
 	}
@@ -433,7 +434,7 @@ func (c *Conn) shrink() {
 		return
 	}
 	if len(c.in.b) == connBuffer && 2*have <= 16<<10 {
-		c.move(max(2*have, 512))
+		c.moveTo(c.s.pool.exchange(max(2*have, 512)))
 	}
 }
 

@@ -150,6 +150,27 @@ func TestClientLeavesBehindAHandler(t *testing.T) {
 	})
 }
 
+// With the budget spent, who parks still gives a connection's buffer back for a
+// small one.
+func TestExchangeNeedsNoBudget(t *testing.T) {
+	t.Parallel()
+	p := newPool(2 * connBuffer)
+	a, b := p.tryGet(connBuffer), p.tryGet(connBuffer)
+	if p.tryGet(100) != nil {
+		t.Fatal("the budget is not spent")
+	}
+	small := p.exchange(100)
+	if small == nil || len(small.b) < 100 {
+		t.Fatal("nothing in exchange")
+	}
+	p.put(a)
+	p.put(b)
+	p.put(small)
+	if n := p.used.Load(); n != 0 {
+		t.Errorf("%d bytes are still charged", n)
+	}
+}
+
 // Connections that have parked a request and begun the next hold what they have
 // sent, not a buffer each: others can still be read from.
 func TestParkedWithMoreToReadHoldLittle(t *testing.T) {

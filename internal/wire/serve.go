@@ -35,7 +35,7 @@ func (c *Conn) serve(frame []byte) bool {
 		// its own or of the request after it.
 		ctx = c.parked
 		if len(c.in.b) == connBuffer && 2*(c.w-c.r) <= 16<<10 {
-			if own = c.s.pool.tryGet(len(body)); own != nil {
+			if own = c.s.pool.exchange(len(body)); own != nil {
 				body = own.b[:copy(own.b, body)]
 				c.shrink()
 			}
