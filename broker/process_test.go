@@ -10,7 +10,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -24,6 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"gregor/internal/cli"
+	"gregor/internal/freeport"
 )
 
 // asGregor in the environment makes this binary the gregor command.
@@ -65,12 +65,8 @@ type process struct {
 }
 
 func newProcess(t testing.TB, overrides ...string) *process {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	p := &process{t: t, dir: t.TempDir(), addr: addr, overrides: overrides}

@@ -27,7 +27,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"path/filepath"
 	"testing"
 	"time"
@@ -36,6 +35,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"gregor/internal/config"
+	"gregor/internal/freeport"
 	"gregor/internal/node"
 	"gregor/internal/vfs"
 )
@@ -106,12 +106,11 @@ func newBroker(t testing.TB, o options, id int32) *Broker {
 
 // freeAddr finds a port that the broker keeps across restarts.
 func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return addr
 }
 
 func (b *Broker) start() {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gregor/internal/config"
+	"gregor/internal/freeport"
 	"gregor/internal/meta"
 	"gregor/internal/quorum"
 	"gregor/internal/vfs"
@@ -51,12 +52,11 @@ func newVoters(t *testing.T, n int, roles ...string) *voters {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 func (v *voters) list() string {

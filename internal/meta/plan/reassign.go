@@ -187,15 +187,15 @@ func cancelled(img *meta.Image, t *meta.Topic, index int32, p *meta.Partition, e
 	if len(origin) == 0 {
 		return *p, fail(kerr.InvalidReplicaAssignment, "Unable to revert partition assignment for %s:%d: all its replicas were added.", topic, index)
 	}
-	next.ISR = minus(p.ISR, p.Adding)
-	if len(p.ISR) > 0 && len(next.ISR) == 0 {
+	next.ISR, next.ELR, next.LastELR = minus(p.ISR, p.Adding), minus(p.ELR, p.Adding), minus(p.LastELR, p.Adding)
+	nobody := len(p.ISR) == 0 && len(p.ELR)+len(p.LastELR) > 0 && len(next.ELR)+len(next.LastELR) == 0
+	if len(p.ISR) > 0 && len(next.ISR) == 0 || nobody { // who holds everything was added
 		if !dirty {
 			return *p, fail(kerr.InvalidReplicaAssignment, "Unable to revert partition assignment for %s:%d because it would require an unclean leader election.", topic, index)
 		}
 		next.ISR, next.Recovering = origin[:1:1], true
 	}
 	setReplicas(&next, origin, img)
-	next.ELR, next.LastELR = minus(p.ELR, p.Adding), minus(p.LastELR, p.Adding)
 	next.Adding, next.Removing = nil, nil
 	next, _ = s.settle(t, index, p, next, kind)
 	return next, nil
