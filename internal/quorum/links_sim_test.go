@@ -36,17 +36,19 @@ import (
 //   - once the links are good again a change is made within some seconds.
 func TestSimLinks(t *testing.T) {
 	t.Parallel()
-	acked, terms, snapshots := 0, 0, 0
+	runs, acked, terms, snapshots := 0, 0, 0, 0
 	for seed := range seeds.All(t, 6, 50) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newLinkSim(t, seed)
 			defer s.end(seed)
 			s.run()
+			runs++
 			acked, terms, snapshots = acked+len(s.acked), terms+len(s.leaders), snapshots+s.snapshots
 		})
 	}
 	t.Logf("%d changes, %d leaders, %d snapshots", acked, terms, snapshots)
-	if !seeds.One() && (acked < 10 || terms < 5 || snapshots == 0) {
+	// Of the few that run with -short it may be that none lost its leader.
+	if !seeds.One() && !testing.Short() && (acked < 10 || terms <= runs || snapshots == 0) {
 		t.Errorf("%d changes, %d leaders, %d snapshots: this proves nothing", acked, terms, snapshots)
 	}
 }
