@@ -113,7 +113,7 @@ func (g *Groups) fetchOffsets(ctx context.Context, c *Call, req *kmsg.OffsetFetc
 			if req.Groups[i].Topics == nil && !all.first(req.Groups[i].Group) {
 				continue
 			}
-			req.Groups[i].Topics = untold(told, &req.Groups[i])
+			dropTold(told, &req.Groups[i])
 			rg, err := g.fetchGroup(ctx, c, &req.Groups[i], req.RequireStable)
 			if err != nil {
 				if ctx.Err() != nil {
@@ -136,7 +136,7 @@ func (g *Groups) fetchOffsets(ctx context.Context, c *Call, req *kmsg.OffsetFetc
 	for _, t := range req.Topics {
 		one.Topics = append(one.Topics, kmsg.OffsetFetchRequestGroupTopic{Topic: t.Topic, Partitions: t.Partitions})
 	}
-	one.Topics = untold(once[toldOffset]{}, &one)
+	dropTold(once[toldOffset]{}, &one)
 	rg, err := g.fetchGroup(ctx, c, &one, req.RequireStable)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -172,15 +172,14 @@ type toldOffset struct {
 	partition    int32
 }
 
-// untold leaves out of a group's topics what was asked for before.
-func untold(told once[toldOffset], q *kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchRequestGroupTopic {
+// dropTold takes out of a group's topics what was asked for before.
+func dropTold(told once[toldOffset], q *kmsg.OffsetFetchRequestGroup) {
 	for i := range q.Topics {
 		t := &q.Topics[i]
 		t.Partitions = slices.DeleteFunc(t.Partitions, func(p int32) bool {
 			return !told.first(toldOffset{q.Group, t.Topic, t.TopicID, p})
 		})
 	}
-	return q.Topics
 }
 
 // fetchGroup answers for one group, whose topics are nil for all of them.

@@ -95,8 +95,8 @@ func (n *Node) foundingRecords() []meta.Record {
 		records = append(records, meta.FeatureRecord{Name: f.Name, Level: n.foundingLevel(f)})
 	}
 	// One for all: who counts as eligible to lead depends on what leaders go by.
-	if v, ok := n.live.Broker().TopicDefault("min.insync.replicas"); ok {
-		records = append(records, meta.ConfigRecord{Resource: meta.Resource{Type: meta.BrokerResource}, Key: "min.insync.replicas", Value: &v})
+	if v, ok := n.live.Broker().TopicDefault(minISR); ok {
+		records = append(records, meta.ConfigRecord{Resource: meta.Resource{Type: meta.BrokerResource}, Key: minISR, Value: &v})
 	}
 	for _, v := range n.begins.voters {
 		if len(v.Endpoints) > 0 {
@@ -166,14 +166,15 @@ func (n *Node) catchUp(ctx context.Context) error {
 	return nil
 }
 
+const minISR = "min.insync.replicas"
+
 // compareMinISR tells the operator that what the file says does not count: the
 // cluster has one value since its founding.
 func (n *Node) compareMinISR(img *meta.Image) {
-	const key = "min.insync.replicas"
-	written, where, ok := n.cfg.Settings.Written(key)
-	if counts, has := img.Settings(meta.BrokerResource, "").Get(key); ok && has && counts != written {
+	written, where, ok := n.cfg.Settings.Written(minISR)
+	if counts, has := img.Settings(meta.BrokerResource, "").Get(minISR); ok && has && counts != written {
 		n.log.Warn("this setting is not in force: the cluster has a value of its own, which kafka-configs --entity-type brokers --entity-default changes",
-			"setting", key, "written", written, "in", where, "in_force", counts)
+			"setting", minISR, "written", written, "in", where, "in_force", counts)
 	}
 }
 

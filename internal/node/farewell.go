@@ -4,7 +4,6 @@ package node
 
 import (
 	"context"
-	"net"
 	"sync"
 	"time"
 
@@ -81,27 +80,14 @@ func (n *Node) voterGone(ctx context.Context, v quorum.Voter) bool {
 	if err != nil {
 		return false
 	}
-	if n.refused(ctx, addr) {
+	switch n.knock(ctx, addr) {
+	case refuses:
 		return true
+	case answers:
+		return false
 	}
 	b := n.image.Load().Broker(v.ID)
-	return b != nil && !b.Active() && !n.reached(ctx, addr)
-}
-
-// reached tells whether a connection to addr can be had.
-func (n *Node) reached(ctx context.Context, addr string) bool {
-	dial := n.peerConfig().Dial
-	if dial == nil {
-		dial = func(ctx context.Context, addr string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr)
-		}
-	}
-	c, err := dial(ctx, addr)
-	if err == nil {
-		_ = c.Close() // it was only a question
-	}
-	return err == nil
+	return b != nil && !b.Active()
 }
 
 // handOverQuorum lets another controller lead before this one stops, so that the

@@ -71,7 +71,7 @@ func (c *creator) spec(name string) kmsg.CreateTopicsRequestTopic {
 		t.NumPartitions, t.ReplicationFactor = b.Txn.TopicPartitions, b.Txn.TopicReplication
 		t.Configs = settings([][2]string{
 			{"unclean.leader.election.enable", "false"}, {"compression.type", "uncompressed"}, {"cleanup.policy", "compact"},
-			{"min.insync.replicas", strconv.Itoa(b.Txn.TopicMinISR)},
+			{minISR, strconv.Itoa(b.Txn.TopicMinISR)},
 			{"segment.bytes", strconv.Itoa(int(b.Txn.TopicSegmentBytes))},
 		})
 	}

@@ -21,11 +21,11 @@ func TestRefused(t *testing.T) {
 	addr := l.Addr().String()
 	var d net.Dialer
 	tcp := func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
-	if got := refusedBy(t.Context(), tcp, addr); got != mayLive {
+	if got := knockBy(t.Context(), tcp, addr); got != answers {
 		t.Errorf("who listens: %v", got)
 	}
 	_ = l.Close()
-	if got := refusedBy(t.Context(), tcp, addr); got != refuses {
+	if got := knockBy(t.Context(), tcp, addr); got != refuses {
 		t.Errorf("who listens no more: %v", got)
 	}
 	failing := map[string]error{
@@ -50,7 +50,7 @@ func TestRefused(t *testing.T) {
 		{[]string{"reset"}, false},
 		{[]string{"no host"}, false},
 	} {
-		if got := allRefuse(t.Context(), dial, c.hosts, "1"); got != c.want {
+		if got := knockAll(t.Context(), dial, c.hosts, "1") == refuses; got != c.want {
 			t.Errorf("%q: %v", c.hosts, got)
 		}
 	}

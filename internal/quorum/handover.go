@@ -11,23 +11,23 @@ import (
 // else may lead, or ctx ends. It returns at once where this voter does not lead
 // or no other was heard of for an election timeout.
 func (n *Node) HandOver(ctx context.Context) {
-	asked := false
+	leads := func() bool { s := n.Status(); return s.ID != 0 && s.Leader == s.ID }
+	if !leads() {
+		return
+	}
 	none := make(chan struct{})
+	since := time.Now().Add(-n.cfg.Tick * time.Duration(n.cfg.ElectionTicks))
+	if n.do(func() {
+		if !n.core.handOver(since) {
+			close(none)
+		}
+	}) != nil {
+		return
+	}
 	for {
 		moved := n.Moved()
-		if s := n.Status(); s.ID == 0 || s.Leader != s.ID {
+		if !leads() {
 			return
-		}
-		if !asked {
-			asked = true
-			since := time.Now().Add(-n.cfg.Tick * time.Duration(n.cfg.ElectionTicks))
-			if n.do(func() {
-				if !n.core.handOver(since) {
-					close(none)
-				}
-			}) != nil {
-				return
-			}
 		}
 		select {
 		case <-moved:

@@ -45,15 +45,10 @@ func foundingLevels(rel release, asked map[string]int, dynamic bool) (levels map
 		}
 		switch {
 		case !ours && !inKafka:
-			all := map[string]bool{}
-			for name := range featureNeeds {
-				all[name] = true
-			}
-			for name := range known {
-				all[name] = name != meta.MetadataVersion
-			}
-			maps.DeleteFunc(all, func(_ string, listed bool) bool { return !listed })
-			return nil, nil, failf("Unsupported feature: %s. Supported features are: %s", f, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+			all := slices.AppendSeq(slices.Collect(maps.Keys(featureNeeds)), maps.Keys(known))
+			all = slices.DeleteFunc(all, func(name string) bool { return name == meta.MetadataVersion })
+			slices.Sort(all)
+			return nil, nil, failf("Unsupported feature: %s. Supported features are: %s", f, strings.Join(slices.Compact(all), ", "))
 		case f == "kraft.version" && l == 0 && dynamic:
 			return nil, nil, failf("Cannot set kraft.version to 0 if controller.quorum.voters is empty and one of the flags --standalone, --initial-controllers, or --no-initial-controllers is used. For dynamic controllers support, try removing the --feature flag for kraft.version.")
 		case !exists:

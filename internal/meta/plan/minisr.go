@@ -34,12 +34,13 @@ func checkMinISR(r meta.Resource, changes map[string]*string) error {
 // Differs from Kafka: it takes them away at any change of that setting, also
 // where the leader goes on committing nothing.
 func unseated(img *meta.Image, settings []meta.Record, env Env) []meta.Record {
-	every, names := false, map[string]bool{}
+	every := false
+	var names []string
 	for _, r := range settings {
 		if c, ok := r.(meta.ConfigRecord); ok && c.Key == setMinISR {
 			every = every || c.Type == meta.BrokerResource && c.Name == ""
 			if c.Type == meta.TopicResource {
-				names[c.Name] = true
+				names = append(names, c.Name)
 			}
 		}
 	}
@@ -52,17 +53,25 @@ func unseated(img *meta.Image, settings []meta.Record, env Env) []meta.Record {
 	}
 	s := &scene{img: next, env: &env}
 	var records []meta.Record
-	for t := range next.Topics() {
-		if !every && !names[t.Name] {
+	if every {
+		for t := range next.Topics() {
+			records = append(records, s.unseatIn(t)...)
+		}
+		return records
+	}
+	for _, n := range names {
+		records = append(records, s.unseatIn(next.Topic(n))...)
+	}
+	return records
+}
+
+func (s *scene) unseatIn(t *meta.Topic) (records []meta.Record) {
+	for i, p := range t.Partitions() {
+		if len(p.ELR) == 0 {
 			continue
 		}
-		for i, p := range t.Partitions() {
-			if len(p.ELR) == 0 {
-				continue
-			}
-			if settled, changed := s.settle(t, i, p, *p, online); changed {
-				records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: settled})
-			}
+		if settled, changed := s.settle(t, i, p, *p, online); changed {
+			records = append(records, meta.PartitionRecord{Topic: t.ID, Index: i, Partition: settled})
 		}
 	}
 	return records
